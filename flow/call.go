@@ -1,0 +1,99 @@
+package flow
+
+// Use says in which position of a call a field is named.
+type Use uint8
+
+// The positions. All but UseWrite and UseLink read.
+const (
+	UseReturn  Use = iota + 1 // return_fields, entity_fields
+	UseFilter                 // filters: a side channel, so it counts as reading
+	UseSort                   // sorts, grouping
+	UseSummary                // summaries
+	UseWrite                  // data of create and update
+	UseLink                   // a linked entity named in written data
+)
+
+// Touch is one (entity type, field) that a call reaches. Field is "" where the
+// call reaches the type itself and no field of it by name. A dotted path
+// counts at every hop: entity.Shot.code on Version touches Version.entity and
+// Shot.code.
+type Touch struct {
+	Type, Field string
+	Use         Use
+}
+
+// Caller credential classes: what the tool itself carried in its auth object.
+const (
+	CredNone        = "none"        // no auth object, or an empty one
+	CredPlaceholder = "placeholder" // a script key that is no key of ours
+	CredLiveKey     = "live_key"    // the script's real key of today
+	CredOldKey      = "old_key"     // a key that the script had before
+	CredSession     = "session"     // a session token
+	CredUser        = "user"        // user_login or user_password
+)
+
+// Call is what one request asks for, in Flow's words: facts only, no values of
+// data, safe to log. The zero Call is no call and no policy allows it.
+type Call struct {
+	// Method is the RPC method, or the request_type of a part of a batch.
+	Method string
+	// Group is the policy group of the method.
+	Group Group
+	// Writes says whether the site's state may change.
+	Writes bool
+	// Type is the entity type that the call is about, "" where it names none.
+	Type string
+	// ID is the entity's id where the call names one, else 0.
+	ID int64
+	// Touches holds everything that the call reaches, without repeats.
+	Touches []Touch
+	// Presets names additional_filter_presets, whose reach can't be read.
+	Presets []string
+	// Studio marks a work schedule write for no project and no user.
+	Studio bool
+	// PageSize is paging.entities_per_page of a read, 0 where absent.
+	PageSize int
+	// Parts holds the parts of a batch in order.
+	Parts []Call
+
+	// ScriptName is the script_name that the tool sent; no secret.
+	ScriptName string
+	// SudoAsLogin is the login that the tool wants to act as, "" for none.
+	SudoAsLogin string
+	// SessionUUID is the session_uuid that the tool sent, "" for none.
+	SessionUUID string
+	// UserAuth says that the auth object held user credentials.
+	UserAuth bool
+	// DroppedAuth names extra keys of the auth object that are not sent on.
+	DroppedAuth []string
+}
+
+// Cost is what the call takes from a rate limit: its parts, at least 1.
+func (c *Call) Cost() int { return max(1, len(c.Parts)) }
+
+// Types lists the entity types that the call names, without repeats, in order
+// of appearance.
+func (c *Call) Types() []string {
+	var out []string
+	add := func(t string) {
+		if t == "" {
+			return
+		}
+		for _, o := range out {
+			if o == t {
+				return
+			}
+		}
+		out = append(out, t)
+	}
+	add(c.Type)
+	for _, t := range c.Touches {
+		add(t.Type)
+	}
+	for i := range c.Parts {
+		for _, t := range c.Parts[i].Types() {
+			add(t)
+		}
+	}
+	return out
+}
