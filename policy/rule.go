@@ -1,0 +1,189 @@
+// Package policy decides whether a script may make a call.
+//
+// It is pure: no HTTP, no bytes, no clock, no I/O. It imports package flow for
+// the words of a call and nothing else of this module. The zero value of
+// everything here refuses.
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"stagedoor/flow"
+)
+
+// Rule is one line of an allow list: a verb and what it reaches.
+//
+//	read: Shot                          every field of Shot
+//	read: [Task.content, Shot.code]     single fields
+//	read: {Shot: [code, project]}       several fields
+//	export_page                         a method that has to be named
+type Rule struct {
+	// Verb is a group (read, create, update, delete, revive, follow, schema,
+	// schedule, preferences, link, presets) or the name of an RPC method.
+	Verb string
+	// Targets is what the verb reaches; empty only for verbs that take none.
+	Targets []Target
+	// File, Line is where the rule stands, for messages and audit records.
+	File string
+	Line int
+}
+
+// Target is an entity type, or a word where the verb takes words.
+type Target struct {
+	// Type is an entity type, "*" for every type that needs no naming of its
+	// own, or a prefix followed by "*".
+	Type string
+	// Fields are the fields meant; nil means every field.
+	Fields []string
+}
+
+// Where is the rule's place in the form "stagedoor.yaml:12".
+func (r *Rule) Where() string { return r.File + ":" + strconv.Itoa(r.Line) }
+
+// Problem is why a rule is refused at load. Target and Field index the part
+// that is wrong, -1 where it is the rule or the target as a whole.
+type Problem struct {
+	Msg, Hint     string
+	Target, Field int
+}
+
+// Verbs lists every word that a rule may start with, for "did you mean".
+func Verbs() []string {
+	v := []string{
+		"read", "create", "update", "delete", "revive", "follow", "schema",
+		"schedule", "preferences", "link", "presets",
+	}
+	for _, m := range flow.Methods() {
+		info, _ := flow.Method(m)
+		if info.Group == flow.GroupNamed {
+			v = append(v, m)
+		}
+	}
+	return v
+}
+
+// takes says what may follow a verb.
+type takes uint8
+
+const (
+	takesNothing takes = iota // a bare word: preferences, export_page
+	takesTypes                // types, no fields: delete, schema
+	takesFields               // types and fields: read, create, update
+	takesWords                // other words: presets
+	takesEither               // a bare word or types: activity_stream
+)
+
+func verbTakes(verb string) (takes, bool) {
+	switch verb {
+	case "read", "create", "update":
+		return takesFields, true
+	case "delete", "revive", "follow", "schema", "link",
+		"schema_field_create", "schema_field_update", "schema_field_delete":
+		return takesTypes, true
+	case "presets":
+		return takesWords, true
+	case "schedule", "preferences", "export_page", "nav_expand", "nav_search",
+		"user_subscriptions_read", "user_subscriptions_create":
+		return takesNothing, true
+	case "activity_stream", "work_schedule_update":
+		return takesEither, true
+	}
+	return 0, false
+}
+
+// StudioTarget is the word of "work_schedule_update: studio": the schedule of
+// the whole studio may be written.
+const StudioTarget = "studio"
+
+// Problems says what is wrong with a rule: words that are none, and rules that
+// can never match any call.
+func (r *Rule) Problems() []Problem {
+	want, ok := verbTakes(r.Verb)
+	if !ok {
+		return []Problem{r.unknownVerb()}
+	}
+	if len(r.Targets) == 0 {
+		if want == takesNothing || want == takesEither {
+			return nil
+		}
+		return []Problem{{Msg: r.Verb + " names nothing", Hint: "say what it reaches, for example \"" + r.Verb + ": Shot\"", Target: -1, Field: -1}}
+	}
+	if want == takesNothing {
+		return []Problem{{Msg: r.Verb + " takes no entity types", Hint: "write \"- " + r.Verb + "\" alone", Target: -1, Field: -1}}
+	}
+	var out []Problem
+	for i, t := range r.Targets {
+		out = append(out, r.targetProblems(want, i, t)...)
+	}
+	return out
+}
+
+func (r *Rule) unknownVerb() Problem {
+	p := Problem{Msg: fmt.Sprintf("unknown rule %q", r.Verb), Target: -1, Field: -1}
+	switch info, known := flow.Method(r.Verb); {
+	case !known:
+	case info.Group == flow.GroupSession:
+		p.Msg, p.Hint = r.Verb+" can't be allowed", "its answer is a secret; the tool never holds one"
+	case info.Group == flow.GroupInfo:
+		p.Msg, p.Hint = "info needs no rule", "remove the line"
+	case info.Group == flow.GroupBatch:
+		p.Msg, p.Hint = "batch needs no rule", "its parts are decided one by one: allow create, update or delete"
+	default:
+		p.Msg = fmt.Sprintf("%s is part of a group", r.Verb)
+		p.Hint = fmt.Sprintf("write %q", info.Group)
+	}
+	return p
+}
+
+func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
+	bad := func(field int, msg, hint string) []Problem {
+		return []Problem{{Msg: msg, Hint: hint, Target: i, Field: field}}
+	}
+	if want == takesWords {
+		if !flow.IsName(t.Type) || t.Fields != nil {
+			return bad(-1, fmt.Sprintf("%q is no preset name", t.Type), "")
+		}
+		return nil
+	}
+	if r.Verb == "work_schedule_update" {
+		if t.Type != StudioTarget || t.Fields != nil {
+			return bad(-1, fmt.Sprintf("work_schedule_update: %q is not known", t.Type), "write it alone for schedules of a project or a user, or with \""+StudioTarget+"\" for the whole studio")
+		}
+		return nil
+	}
+	stem, glob := strings.CutSuffix(t.Type, "*")
+	if stem != "" && !flow.IsTypeName(stem) || stem == "" && !glob {
+		return bad(-1, fmt.Sprintf("%q is no entity type", t.Type), "types look like Shot, CustomEntity01, CustomEntity*")
+	}
+	if t.Fields != nil && want != takesFields {
+		return bad(-1, r.Verb+" takes types, not fields", "write \""+r.Verb+": "+t.Type+"\"")
+	}
+	if t.Fields != nil && len(t.Fields) == 0 {
+		return bad(-1, "no field named for "+t.Type+": this rule can never match", "list fields, or write the type alone for every field")
+	}
+	var out []Problem
+	for j, f := range t.Fields {
+		switch {
+		case slices.Contains(flow.SecretFields(), f):
+			out = append(out, bad(j, f+" is never let through, whatever a rule says: this rule can never match", "remove it")...)
+		case strings.Contains(f, "."):
+			out = append(out, bad(j, fmt.Sprintf("%q is a path; rules name fields", f), pathHint(t.Type, f))...)
+		case !flow.IsName(f):
+			out = append(out, bad(j, fmt.Sprintf("%q is no field name", f), "")...)
+		}
+	}
+	return out
+}
+
+// pathHint says how a dotted path is allowed: a rule for each hop.
+func pathHint(typ, path string) string {
+	s := strings.Split(path, ".")
+	out := []string{typ + "." + s[0]}
+	for i := 1; i+1 < len(s); i += 2 {
+		out = append(out, s[i]+"."+s[i+1])
+	}
+	return "allow each hop: " + strings.Join(out, ", ")
+}
