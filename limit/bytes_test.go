@@ -1,0 +1,52 @@
+package limit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"stagedoor/limit"
+)
+
+func TestBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := limit.NewBytes(100)
+		ctx, hangUp := context.WithCancel(t.Context())
+		if err := b.Acquire(ctx, 101); !errors.Is(err, limit.ErrTooBig) {
+			t.Errorf("101 of 100: %v", err)
+		}
+		if err := b.Acquire(ctx, 60); err != nil {
+			t.Fatal(err)
+		}
+		held := make(chan error, 2)
+		go func() { held <- b.Acquire(ctx, 60) }()
+		synctest.Wait()
+		small := make(chan error, 1)
+		go func() { small <- b.Acquire(t.Context(), 10) }()
+		synctest.Wait()
+		select {
+		case <-small:
+			t.Error("a small body overtook a big one")
+		default:
+		}
+		hangUp()
+		if err := <-held; !errors.Is(err, context.Canceled) {
+			t.Errorf("hung up: %v", err)
+		}
+		if err := <-small; err != nil {
+			t.Errorf("behind one that hung up: %v", err)
+		}
+		if b.InUse() != 70 {
+			t.Errorf("in use: %d", b.InUse())
+		}
+		b.Release(60)
+		b.Release(10)
+		if b.InUse() != 0 {
+			t.Errorf("in use at the end: %d", b.InUse())
+		}
+	})
+	if m := limit.NewBytes(0).Max(); m != limit.DefaultMaxBuffered {
+		t.Errorf("default: %d", m)
+	}
+}
