@@ -1,0 +1,498 @@
+package flow
+
+// The arguments of each RPC method (flow-protocol §2.1). Every member is
+// known, or the call is refused: a member that we can't read may decide on the
+// site what we did not see here.
+
+// pending is a field path whose type is not known yet: clients on Python 2
+// write the members of an object in any order.
+type pending struct {
+	path string
+	use  Use
+}
+
+// argument reads params[1] of the method that c names.
+func (w *walker) argument(c *Call, present bool) error {
+	switch c.Method {
+	case "info", "get_session_token", "user_subscriptions_read":
+		if present {
+			return shape(c.Method + " takes no argument")
+		}
+		return nil
+	case "schema_read", "schema_entity_read":
+		if !present {
+			return nil
+		}
+		return w.object("argument", func(name string) error {
+			if name != "project" {
+				return unknownMember(name)
+			}
+			return w.value(nil)
+		})
+	}
+	if !present {
+		return shape(c.Method + " has no argument")
+	}
+	if c.Method == "batch" {
+		return w.batch(c)
+	}
+	return w.request(c)
+}
+
+func unknownMember(name string) error {
+	return shape("the argument has a member that the protocol does not: " + quoteName(name))
+}
+
+// request reads an argument that is an object.
+func (w *walker) request(c *Call) error {
+	r := &request{w: w, c: c}
+	if err := w.object("argument", r.member); err != nil {
+		return err
+	}
+	return r.resolve()
+}
+
+// request collects what one argument object touches.
+type request struct {
+	w       *walker
+	c       *Call
+	pending []pending
+
+	inBatch             bool
+	project, user       string // linked types, "" when absent
+	hasProject, hasUser bool
+	entityType, entity  string
+}
+
+func (r *request) touch(t Touch) {
+	if len(r.c.Touches) < 64 { // beyond, repeats cost less than looking for them
+		for _, o := range r.c.Touches {
+			if o == t {
+				return
+			}
+		}
+	}
+	r.c.Touches = append(r.c.Touches, t)
+}
+
+func (r *request) later(path string, use Use) {
+	r.pending = append(r.pending, pending{path, use})
+}
+
+// member reads one member of the argument.
+func (r *request) member(name string) error {
+	if name == "type" && takesType(r.c.Method) {
+		t, err := r.w.typeName("type")
+		r.c.Type = t
+		return err
+	}
+	switch r.c.Method {
+	case "read", "summarize":
+		return r.readMember(name)
+	case "create", "update", "delete", "revive":
+		return r.writeMember(name)
+	case "note_thread_contents", "activity_stream", "nav_expand", "nav_search", "query_display_name_cache":
+		return r.streamMember(name)
+	case "schema_field_read", "schema_field_create", "schema_field_update", "schema_field_delete":
+		return r.schemaMember(name)
+	default:
+		return r.otherMember(name)
+	}
+}
+
+func takesType(method string) bool {
+	switch method {
+	case "read", "summarize", "create", "update", "delete", "revive", "activity_stream",
+		"schema_field_read", "schema_field_create", "schema_field_update", "schema_field_delete":
+		return true
+	}
+	return false
+}
+
+func (r *request) readMember(name string) error {
+	w, read := r.w, r.c.Method == "read"
+	switch {
+	case name == "filters":
+		return r.filters(func(path string) error { r.later(path, UseFilter); return nil })
+	case name == "include_archived_projects":
+		return w.plain(name)
+	case read && name == "return_fields":
+		return r.paths(name, UseReturn)
+	case read && name == "sorts":
+		return r.fieldObjects(name, UseSort, "direction")
+	case read && name == "paging":
+		return r.paging()
+	case read && name == "additional_filter_presets":
+		return r.presets()
+	case read && (name == "return_only" || name == "return_paging_info" ||
+		name == "return_paging_info_without_counts" || name == "api_return_image_urls"):
+		return w.plain(name)
+	case !read && name == "summaries":
+		return r.fieldObjects(name, UseSummary, "type", "value")
+	case !read && name == "grouping":
+		return r.fieldObjects(name, UseSort, "type", "direction")
+	}
+	return unknownMember(name)
+}
+
+func (r *request) paths(what string, use Use) error {
+	return r.w.array(what, func(int) error {
+		p, err := r.w.text(what)
+		r.later(p, use)
+		return err
+	})
+}
+
+// fieldObjects reads a list of {field or field_name, and plain extras}.
+func (r *request) fieldObjects(what string, use Use, extras ...string) error {
+	return r.w.array(what, func(int) error {
+		return r.w.object(what, func(name string) error {
+			if name == "field" || name == "field_name" || name == "column" {
+				p, err := r.w.text(what)
+				r.later(p, use)
+				return err
+			}
+			for _, e := range extras {
+				if name == e {
+					return r.w.plain(what)
+				}
+			}
+			return unknownMember(name)
+		})
+	})
+}
+
+func (r *request) paging() error {
+	return r.w.object("paging", func(name string) error {
+		switch name {
+		case "entities_per_page":
+			n, err := r.w.integer(name)
+			r.c.PageSize = int(min(n, 1<<30))
+			return err
+		case "current_page":
+			_, err := r.w.integer(name)
+			return err
+		}
+		return unknownMember(name)
+	})
+}
+
+// presets reads additional_filter_presets. Their other keys may hold anything
+// (a path string, a cut's id), so what they reach can't be read: they need a
+// rule that names them (flow-protocol §2.5).
+func (r *request) presets() error {
+	return r.w.array("additional_filter_presets", func(int) error {
+		return r.w.object("additional_filter_presets", func(name string) error {
+			if name != "preset_name" {
+				return r.w.value(nil)
+			}
+			s, err := r.w.text(name)
+			if err == nil && !IsName(s) {
+				return shape("preset_name is no identifier")
+			}
+			r.c.Presets = append(r.c.Presets, s)
+			return err
+		})
+	})
+}
+
+// filters reads a filter tree (flow-protocol §2.4): nodes of logical_operator
+// and conditions, leaves of path, relation and values.
+func (r *request) filters(path func(string) error) error {
+	var seen struct{ node, leaf bool }
+	err := r.w.object("filters", func(name string) error {
+		switch name {
+		case "logical_operator":
+			seen.node = true
+			return r.w.plain(name)
+		case "conditions":
+			seen.node = true
+			return r.w.array(name, func(int) error { return r.filters(path) })
+		case "path":
+			seen.leaf = true
+			p, err := r.w.text("path")
+			if err != nil {
+				return err
+			}
+			return path(p)
+		case "relation":
+			seen.leaf = true
+			_, err := r.w.text("relation")
+			return err
+		case "values":
+			seen.leaf = true
+			return r.w.value(nil)
+		}
+		return unknownMember(name)
+	})
+	if err == nil && seen.node && seen.leaf {
+		err = shape("a filter is a group and a condition at once")
+	}
+	return err
+}
+
+func (r *request) writeMember(name string) error {
+	w, m := r.w, r.c.Method
+	switch {
+	case name == "id" && m != "create":
+		id, err := w.integer(name)
+		r.c.ID = id
+		return err
+	case name == "fields" && (m == "create" || m == "update"):
+		return w.array(name, func(int) error { return r.writtenField() })
+	case name == "return_fields" && (m == "create" || m == "update"):
+		return r.paths(name, UseReturn)
+	case name == "multi_entity_update_mode" && r.inBatch && m == "update":
+		return w.plain(name)
+	case name == "request_type" && r.inBatch:
+		return w.plain(name)
+	}
+	return unknownMember(name)
+}
+
+func (r *request) writtenField() error {
+	return r.w.object("fields", func(name string) error {
+		switch name {
+		case "field_name":
+			f, err := r.w.text(name)
+			if err == nil && !IsName(f) {
+				return shape("field_name is no identifier")
+			}
+			r.later(f, UseWrite)
+			return err
+		case "value":
+			return r.w.value(r.link)
+		case "multi_entity_update_mode":
+			return r.w.plain(name)
+		}
+		return unknownMember(name)
+	})
+}
+
+func (r *request) link(typ string) { r.touch(Touch{Type: typ, Use: UseLink}) }
+
+// streamMember reads the calls whose types stand as keys of a map.
+func (r *request) streamMember(name string) error {
+	w, m := r.w, r.c.Method
+	switch {
+	case name == "entity_fields" && (m == "note_thread_contents" || m == "activity_stream" || m == "nav_expand"):
+		return r.entityFields()
+	case name == "entity_types" && m == "query_display_name_cache":
+		return r.entityTypes()
+	case m == "note_thread_contents" && name == "note_id", m == "activity_stream" && name == "id":
+		id, err := w.integer(name)
+		r.c.ID = id
+		return err
+	case m == "activity_stream" && (name == "max_id" || name == "min_id" || name == "limit"),
+		m == "query_display_name_cache" && (name == "text" || name == "max_results"),
+		m == "nav_expand" && (name == "path" || name == "seed_entity_field"),
+		m == "nav_search" && (name == "root_path" || name == "seed_entity_field"):
+		return w.value(nil)
+	case m == "query_display_name_cache" && name == "project_ids":
+		return w.array(name, func(int) error { return w.plain(name) })
+	case m == "nav_search" && name == "search_criteria":
+		return w.value(func(typ string) { r.touch(Touch{Type: typ, Use: UseFilter}) })
+	}
+	return unknownMember(name)
+}
+
+// entityFields reads {Type: [fields]}; null and {} are sent for none.
+func (r *request) entityFields() error {
+	if r.w.dec.PeekKind() == 'n' {
+		return r.w.plain("entity_fields")
+	}
+	return r.w.object("entity_fields", func(typ string) error {
+		if !IsTypeName(typ) {
+			return shape("entity_fields has a key that is no entity type: " + quoteName(typ))
+		}
+		r.touch(Touch{Type: typ, Use: UseReturn})
+		return r.w.array("entity_fields", func(int) error {
+			p, err := r.w.text("entity_fields")
+			if err != nil {
+				return err
+			}
+			return hops(typ, p, UseReturn, r.touch)
+		})
+	})
+}
+
+// entityTypes reads {Type: filter tree} of a text search.
+func (r *request) entityTypes() error {
+	return r.w.object("entity_types", func(typ string) error {
+		if !IsTypeName(typ) {
+			return shape("entity_types has a key that is no entity type: " + quoteName(typ))
+		}
+		r.touch(Touch{Type: typ, Use: UseReturn})
+		return r.filters(func(p string) error { return hops(typ, p, UseFilter, r.touch) })
+	})
+}
+
+func (r *request) schemaMember(name string) error {
+	w, m := r.w, r.c.Method
+	switch {
+	case name == "field_name" && m != "schema_field_create":
+		f, err := w.text(name)
+		if err == nil && !IsName(f) {
+			err = shape("field_name is no identifier")
+		}
+		return err
+	case name == "project" && (m == "schema_field_read" || m == "schema_field_update"):
+		return w.value(nil)
+	case name == "data_type" && m == "schema_field_create":
+		return w.plain(name)
+	case name == "properties" && (m == "schema_field_create" || m == "schema_field_update"):
+		return w.value(nil)
+	}
+	return unknownMember(name)
+}
+
+// otherMember reads the calls that are like no other.
+func (r *request) otherMember(name string) error {
+	w := r.w
+	switch r.c.Method + "." + name {
+	case "follow.user", "unfollow.user", "following.user", "work_schedule_read.user", "work_schedule_update.user":
+		r.hasUser = w.dec.PeekKind() == '{'
+		return w.value(func(typ string) { r.user = typ })
+	case "follow.entity", "unfollow.entity", "followers.entity":
+		return w.value(func(typ string) { r.entity = typ })
+	case "following.project", "work_schedule_read.project", "work_schedule_update.project":
+		r.hasProject = w.dec.PeekKind() == '{'
+		return w.value(func(typ string) { r.project = typ })
+	case "following.entity_type":
+		if w.dec.PeekKind() == 'n' {
+			return w.plain(name)
+		}
+		t, err := w.typeName(name)
+		r.entityType = t
+		return err
+	case "work_schedule_read.start_date", "work_schedule_read.end_date",
+		"work_schedule_update.date", "work_schedule_update.working", "work_schedule_update.description",
+		"work_schedule_update.recalculate_field", "export_page.format", "export_page.layout_name":
+		return w.plain(name)
+	case "export_page.page_id", "update_project_last_accessed_by_current_user.project_id":
+		id, err := w.integer(name)
+		r.c.ID = id
+		return err
+	case "update_project_last_accessed_by_current_user.user_id":
+		_, err := w.integer(name)
+		return err
+	case "preferences_read.prefs":
+		return w.array(name, func(int) error { return w.plain(name) })
+	case "user_subscriptions_create.users":
+		return w.value(nil)
+	}
+	return unknownMember(name)
+}
+
+// resolve turns collected paths into touches, now that the type is known.
+func (r *request) resolve() error {
+	c := r.c
+	if takesType(c.Method) {
+		if c.Type == "" {
+			return shape(c.Method + " names no entity type")
+		}
+		r.touch(Touch{Type: c.Type, Use: groupUse(c.Group)})
+	}
+	for _, p := range r.pending {
+		if err := hops(c.Type, p.path, p.use, r.touch); err != nil {
+			return err
+		}
+	}
+	switch c.Method {
+	case "note_thread_contents":
+		for _, t := range []string{"Note", "Reply", "Attachment"} {
+			r.touch(Touch{Type: t, Use: UseReturn})
+		}
+		c.Type = "Note"
+	case "update_project_last_accessed_by_current_user":
+		c.Type = "Project"
+		r.touch(Touch{"Project", "last_accessed_by_current_user", UseWrite})
+	case "follow", "unfollow", "followers":
+		if r.entity == "" || c.Method != "followers" && r.user == "" {
+			return shape(c.Method + " names no entity with a type")
+		}
+		c.Type = r.entity
+		r.touch(Touch{Type: r.entity, Use: UseReturn})
+	case "following":
+		if r.user == "" {
+			return shape("following names no user with a type")
+		}
+		c.Type = r.entityType
+		if c.Type != "" {
+			r.touch(Touch{Type: c.Type, Use: UseReturn})
+		}
+	case "work_schedule_update":
+		c.Studio = !r.hasProject && !r.hasUser
+	}
+	return nil
+}
+
+func groupUse(g Group) Use {
+	if g == GroupRead {
+		return UseReturn
+	}
+	return UseWrite
+}
+
+// batch reads the parts of a batch (flow-protocol §2.2), each a call of its
+// own.
+func (w *walker) batch(c *Call) error {
+	return w.array("argument", func(i int) error {
+		mode, err := w.requestType()
+		if err != nil {
+			return err
+		}
+		info, _ := Method(mode)
+		part := Call{Method: mode, Group: info.Group, Writes: true}
+		r := &request{w: w, c: &part, inBatch: true}
+		if err := w.object("part", r.member); err != nil {
+			return err
+		}
+		if err := r.resolve(); err != nil {
+			return err
+		}
+		c.Parts = append(c.Parts, part)
+		return nil
+	})
+}
+
+// requestType looks ahead for the request_type of the next part, which may
+// stand anywhere in it.
+func (w *walker) requestType() (string, error) {
+	if w.dec.PeekKind() != '{' {
+		return "", shape("a part of the batch is not an object")
+	}
+	// PeekKind leaves the offset before white space and comma; a second
+	// decoder on the rest finds the object by skipping them.
+	rest := w.raw[w.dec.InputOffset():]
+	for len(rest) > 0 && rest[0] != '{' {
+		rest = rest[1:]
+	}
+	dec := trusted(rest)
+	if _, err := dec.ReadToken(); err != nil {
+		return "", syntax(w.raw, err)
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return "", syntax(w.raw, err)
+		}
+		if name.String() != "request_type" {
+			if err := dec.SkipValue(); err != nil {
+				return "", syntax(w.raw, err)
+			}
+			continue
+		}
+		val, err := dec.ReadToken()
+		if err != nil {
+			return "", syntax(w.raw, err)
+		}
+		switch mode := val.String(); mode {
+		case "create", "update", "delete":
+			return mode, nil
+		default:
+			return "", shape("a part of the batch is no create, update or delete: " + quoteName(mode))
+		}
+	}
+	return "", shape("a part of the batch has no request_type")
+}

@@ -1,0 +1,267 @@
+package flow
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"stagedoor/secret"
+)
+
+// MaxDropped bounds Call.DroppedAuth: how many unknown keys of an auth object
+// are named in the record.
+const MaxDropped = 16
+
+// MaxProduct is the longest product that is kept, in bytes.
+const MaxProduct = 256
+
+// isAuthKey says whether a key is one that the clients put into an auth object
+// (flow-protocol §1.3).
+func isAuthKey(k string) bool {
+	switch k {
+	case "script_name", "script_key", "user_login", "user_password", "auth_token",
+		"session_token", "reject_if_expired", "session_uuid", "sudo_as_login", "product":
+		return true
+	}
+	return false
+}
+
+// readAuth takes from the caller's auth object what a policy may grant, and
+// what kind of credential it held. Nothing else of it is kept.
+func (m *Message) readAuth(raw []byte) error {
+	dec := trusted(raw)
+	if _, err := dec.ReadToken(); err != nil {
+		return syntax(raw, err)
+	}
+	var user userAuth
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return syntax(raw, err)
+		}
+		key := name.String()
+		val, err := dec.ReadValue()
+		if err != nil {
+			return syntax(raw, err)
+		}
+		if err := m.authMember(key, val, &user); err != nil {
+			return err
+		}
+	}
+	if m.Call.UserAuth {
+		m.user = user.object()
+	}
+	return nil
+}
+
+func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) error {
+	text, isString := unquote(val)
+	absent := val.Kind() == 'n' || isString && text == "" // empty counts as absent: §1.3
+	switch key {
+	case "script_name":
+		m.Call.ScriptName = text
+	case "script_key":
+		if isString && !absent {
+			m.callerKey = secret.FromString(text)
+		}
+	case "session_token":
+		m.hasSession = !absent
+	case "reject_if_expired":
+	case "user_login", "user_password", "auth_token":
+		if absent {
+			return nil
+		}
+		m.Call.UserAuth = true
+		user.set(key, val)
+	case "session_uuid":
+		if absent {
+			return nil
+		}
+		if !isSessionUUID(text) {
+			return shape("session_uuid is not 1 to 64 letters, digits and hyphens")
+		}
+		m.Call.SessionUUID = text
+	case "sudo_as_login":
+		if absent {
+			return nil
+		}
+		if !isString {
+			return shape("sudo_as_login is not a string")
+		}
+		m.Call.SudoAsLogin = text
+	case "product":
+		if isString && !absent && len(val) <= MaxProduct {
+			m.product = appendString(nil, val)
+			return nil
+		}
+		m.drop(key)
+	default:
+		m.drop(key)
+	}
+	return nil
+}
+
+func (m *Message) drop(key string) {
+	if len(m.Call.DroppedAuth) < MaxDropped {
+		m.Call.DroppedAuth = append(m.Call.DroppedAuth, quoteName(key))
+	}
+}
+
+func isSessionUUID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// userAuth collects a person's own credentials, in the order of §1.3.
+type userAuth struct{ login, password, token []byte }
+
+func (u *userAuth) set(key string, val jsontext.Value) {
+	b := appendScalar(nil, val)
+	switch key {
+	case "user_login":
+		u.login = b
+	case "user_password":
+		u.password = b
+	default:
+		u.token = b
+	}
+}
+
+func (u *userAuth) object() []byte {
+	out := []byte{'{'}
+	add := func(key string, val []byte) {
+		if val == nil {
+			return
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(append(out, '"'), key...), '"', ':'), val...)
+	}
+	add("user_login", u.login)
+	add("user_password", u.password)
+	add("auth_token", u.token)
+	return append(out, '}')
+}
+
+// CallerCredential classes what the tool itself carried, against the key that
+// is now in force and those before it. Keys are compared in constant time and
+// not kept.
+func (m *Message) CallerCredential(c secret.Credential) string {
+	switch {
+	case m.Call.UserAuth:
+		return CredUser
+	case m.callerKey.Same(c.Key):
+		return CredLiveKey
+	}
+	for _, old := range c.Old {
+		if m.callerKey.Same(old) {
+			return CredOldKey
+		}
+	}
+	switch {
+	case m.hasSession:
+		return CredSession
+	case !m.callerKey.IsZero():
+		return CredPlaceholder
+	}
+	return CredNone
+}
+
+// UserCheck says whether the message is the read that authenticate_human_user
+// sends (flow-protocol §2.3): an active HumanUser by login, two fields of it.
+// A tool uses it as a check of a password, so it may only ever go out with the
+// user's own credentials.
+func (m *Message) UserCheck() bool {
+	c := &m.Call
+	if c.Method != "read" || c.Type != "HumanUser" || !c.UserAuth || c.SudoAsLogin != "" || len(c.Presets) > 0 {
+		return false
+	}
+	for _, t := range c.Touches {
+		ok := t.Type == "HumanUser" && (t.Field == "" ||
+			t.Use == UseReturn && (t.Field == "id" || t.Field == "login") ||
+			t.Use == UseFilter && (t.Field == "sg_status_list" || t.Field == "login"))
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// UserBody is the call with the user's own credentials and nothing of ours.
+func (m *Message) UserBody() []byte {
+	return m.body(m.user[:len(m.user)-1])
+}
+
+// Body is the call with our credential in place of theirs. This is the one
+// place where a key is written into a request.
+func (m *Message) Body(c secret.Credential) []byte {
+	if !m.auth {
+		return m.body(nil)
+	}
+	auth := make([]byte, 0, 128)
+	auth = append(auth, `{"script_name":`...)
+	auth = appendQuoted(auth, c.SiteName)
+	auth = append(auth, `,"script_key":`...)
+	c.Key.Reveal(func(k []byte) { auth = appendQuoted(auth, string(k)) })
+	return m.body(auth)
+}
+
+// body wraps an open auth object and the argument into a call.
+func (m *Message) body(auth []byte) []byte {
+	out := make([]byte, 0, len(auth)+len(m.arg)+256)
+	out = append(out, `{"method_name":`...)
+	out = appendQuoted(out, m.Call.Method)
+	out = append(out, `,"params":[`...)
+	if auth != nil {
+		out = append(out, auth...)
+		if m.Call.SessionUUID != "" {
+			out = append(out, `,"session_uuid":`...)
+			out = appendQuoted(out, m.Call.SessionUUID)
+		}
+		if m.Call.SudoAsLogin != "" {
+			out = append(out, `,"sudo_as_login":`...)
+			out = appendQuoted(out, m.Call.SudoAsLogin)
+		}
+		if m.product != nil {
+			out = append(append(out, `,"product":`...), m.product...)
+		}
+		out = append(out, '}')
+	}
+	if m.arg != nil {
+		if auth != nil {
+			out = append(out, ',')
+		}
+		out = append(out, m.arg...)
+	}
+	return append(out, `]}`...)
+}
+
+// Size is the length of the argument in bytes, what a held call costs.
+func (m *Message) Size() int { return len(m.arg) }
+
+// DropSessionUUID removes the session_uuid, where the configuration says so.
+func (m *Message) DropSessionUUID() { m.Call.SessionUUID = "" }
+
+// Probe is a read that every script may send and that returns nothing: no
+// Project has the id 0. It proves a credential: the site answers it with rows
+// or with a permission fault, and with fault 102 only if the key is refused.
+func Probe() *Message {
+	return &Message{
+		Call: Call{Method: "read", Group: GroupRead, Type: "Project"},
+		auth: true,
+		arg: []byte(`{"type":"Project","return_fields":["id"],"filters":{"logical_operator":"and","conditions":[` +
+			`{"path":"id","relation":"is","values":[0]}]},"return_only":"active","paging":{"entities_per_page":1,"current_page":1},` +
+			`"api_return_image_urls":true,"return_paging_info_without_counts":false}`),
+	}
+}
+
+// Info is the call that needs no credential.
+func Info() *Message {
+	return &Message{Call: Call{Method: "info", Group: GroupInfo}}
+}

@@ -1,0 +1,287 @@
+// Package flow is Flow's wire: bytes to a [Message] (what is asked, and where
+// the credential goes) and back to bytes, faults, and the scrubbing of answers.
+//
+// It has no policy and never touches the network; of this module it imports
+// package secret only.
+package flow
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"stagedoor/secret"
+)
+
+// DefaultMaxDepth is the nesting of a request body up to which it is read.
+// The deepest call of the real clients nests nine levels (batch, fields,
+// value, entity), filters as deep as their author groups them.
+const DefaultMaxDepth = 64
+
+// Flaw is a kind of body that is not a call.
+type Flaw string
+
+// The flaws.
+const (
+	FlawJSON    Flaw = "json"    // not strict JSON
+	FlawDepth   Flaw = "depth"   // nested too deep
+	FlawShape   Flaw = "shape"   // JSON, but not as the protocol has it
+	FlawUnknown Flaw = "unknown" // an RPC method that no client sends
+)
+
+// ParseError says what is wrong with a body and where. Its text repeats no
+// bytes of the body but identifiers ([IsName]).
+type ParseError struct {
+	Flaw Flaw
+	Msg  string
+	// Method is the method's name where that much could be read.
+	Method string
+}
+
+func (e *ParseError) Error() string { return e.Msg }
+
+// Message is a call that was read completely, with everything needed to send it
+// on with another credential. It is immutable and keeps no byte of the body
+// that it was read from.
+type Message struct {
+	Call Call
+
+	arg     []byte // the checked argument, encoded again; nil when there is none
+	auth    bool   // the call goes with an auth object
+	product []byte // quoted JSON string, nil when absent
+	user    []byte // the user's own auth object, rebuilt; nil when there is none
+
+	callerKey  secret.Value
+	hasSession bool
+}
+
+// ParseRPC reads the body of POST /api3/json (flow-protocol §1.2). It returns
+// a *ParseError for anything but one complete call.
+func ParseRPC(body []byte, maxDepth int) (*Message, error) {
+	env, err := readEnvelope(body)
+	if err != nil {
+		return nil, err
+	}
+	info, ok := Method(env.method)
+	if !ok {
+		return nil, &ParseError{Flaw: FlawUnknown, Method: safeName(env.method), Msg: "no method " + quoteName(env.method) + " is known"}
+	}
+	m := &Message{Call: Call{Method: env.method, Group: info.Group, Writes: info.Writes}, auth: info.Group != GroupInfo}
+	authRaw, argRaw, err := env.split()
+	if err != nil {
+		return nil, err
+	}
+	if authRaw != nil {
+		if err := m.readAuth(authRaw); err != nil {
+			return nil, err
+		}
+	}
+	w := newWalker(argRaw, maxDepth)
+	if err := w.argument(&m.Call, argRaw != nil); err != nil {
+		return nil, at(err, "params", env.method)
+	}
+	if argRaw != nil {
+		m.arg = w.out
+	}
+	return m, nil
+}
+
+// envelope is the outer object, its members still raw.
+type envelope struct {
+	method string
+	params [][]byte
+}
+
+// readEnvelope reads the whole body once with every strict check on: names
+// repeated at any depth, UTF-8, escapes, numbers, and nothing after the end.
+func readEnvelope(body []byte) (*envelope, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	env := &envelope{}
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return nil, syntax(body, err)
+	}
+	if tok.Kind() != '{' {
+		return nil, shape("the body is not a JSON object")
+	}
+	var hasMethod, hasParams bool
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return nil, syntax(body, err)
+		}
+		switch name.String() {
+		case "method_name":
+			v, err := dec.ReadToken()
+			if err != nil {
+				return nil, syntax(body, err)
+			}
+			if v.Kind() != '"' {
+				return nil, shape("method_name is not a string")
+			}
+			env.method, hasMethod = v.String(), true
+		case "params":
+			if err := env.readParams(body, dec); err != nil {
+				return nil, err
+			}
+			hasParams = true
+		default:
+			return nil, shape("the body has a member beside method_name and params: " + quoteName(name.String()))
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntax(body, err)
+	}
+	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return nil, &ParseError{Flaw: FlawJSON, Msg: fmt.Sprintf("data after the end of the call at byte %d", len(body)-len(rest))}
+	}
+	if !hasMethod || !hasParams {
+		return nil, shape("method_name or params is missing")
+	}
+	return env, nil
+}
+
+func (env *envelope) readParams(body []byte, dec *jsontext.Decoder) error {
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return syntax(body, err)
+	}
+	if tok.Kind() != '[' {
+		return shape("params is not an array")
+	}
+	for dec.PeekKind() != ']' {
+		v, err := dec.ReadValue()
+		if err != nil {
+			return syntax(body, err)
+		}
+		if len(env.params) == 2 {
+			return shape("params has more than two members")
+		}
+		end := dec.InputOffset()
+		env.params = append(env.params, body[end-int64(len(v)):end])
+	}
+	_, err = dec.ReadToken()
+	if err != nil {
+		return syntax(body, err)
+	}
+	return nil
+}
+
+// split tells the auth object from the argument. Two members are auth and
+// argument, as every client sends them. One member is an auth object if it is
+// empty or has a key of one, else the argument of a hand-written call that
+// carries no auth (flow-protocol §1.2).
+func (env *envelope) split() (auth, arg []byte, err error) {
+	switch len(env.params) {
+	case 0:
+		return nil, nil, nil
+	case 1:
+		if env.params[0][0] == '{' && looksLikeAuth(env.params[0]) {
+			return env.params[0], nil, nil
+		}
+		return nil, env.params[0], nil
+	}
+	if env.params[0][0] != '{' {
+		return nil, nil, shape("params[0] is not an auth object")
+	}
+	return env.params[0], env.params[1], nil
+}
+
+func looksLikeAuth(raw []byte) bool {
+	dec := trusted(raw)
+	if _, err := dec.ReadToken(); err != nil {
+		return false
+	}
+	if dec.PeekKind() == '}' {
+		return true
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return false
+		}
+		if isAuthKey(name.String()) {
+			return true
+		}
+		if dec.SkipValue() != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// trusted reads JSON that has passed readEnvelope: its names are known to be
+// unique and its strings to be UTF-8, so neither is checked again.
+func trusted(raw []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+func shape(msg string) *ParseError { return &ParseError{Flaw: FlawShape, Msg: msg} }
+
+func at(err error, where, method string) error {
+	var p *ParseError
+	if errors.As(err, &p) {
+		p.Method = method
+		p.Msg = where + ": " + p.Msg
+	}
+	return err
+}
+
+// syntax turns a decoder's error into ours, without the bytes that it quotes.
+func syntax(body []byte, err error) *ParseError {
+	var se *jsontext.SyntacticError
+	if !errors.As(err, &se) {
+		return &ParseError{Flaw: FlawJSON, Msg: fmt.Sprintf("the body ends at byte %d before the call is complete", len(body))}
+	}
+	where := fmt.Sprintf("at byte %d", se.ByteOffset)
+	if p := safePointer(string(se.JSONPointer)); p != "" {
+		where += " (" + p + ")"
+	}
+	what := "not strict JSON"
+	rest := body[min(int(se.ByteOffset), len(body)):]
+	text := err.Error()
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		what = "a name that stands twice in one object"
+	case strings.Contains(text, "UTF-8") || strings.Contains(text, "surrogate"):
+		what = "invalid UTF-8"
+	case bytes.HasPrefix(rest, []byte("NaN")):
+		what = "NaN, which is not JSON,"
+	case bytes.HasPrefix(rest, []byte("Infinity")), bytes.HasPrefix(rest, []byte("-I")), bytes.HasPrefix(rest, []byte("I")):
+		what = "Infinity, which is not JSON,"
+	case len(rest) == 0:
+		what = "the end of the body in the middle of the call"
+	}
+	return &ParseError{Flaw: FlawJSON, Msg: what + " " + where}
+}
+
+// safePointer shows a JSON pointer of up to 256 bytes made of identifiers and
+// indexes; anything else in it came from the caller and is not repeated.
+func safePointer(p string) string {
+	if len(p) > 256 {
+		return ""
+	}
+	for _, s := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
+		if !IsName(s) && strings.Trim(s, "0123456789") != "" {
+			return ""
+		}
+	}
+	return p
+}
+
+func safeName(s string) string {
+	if IsName(s) {
+		return s
+	}
+	return ""
+}
+
+func quoteName(s string) string {
+	if IsName(s) {
+		return s
+	}
+	return "(a name that is no identifier)"
+}

@@ -1,0 +1,198 @@
+package flow_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"stagedoor/flow"
+	"stagedoor/secret"
+)
+
+// A key with every character that some encoding spells otherwise.
+const nastyKey = `k"e\y/+&<é>%41 0123456789`
+
+func spellings(key string) map[string]string {
+	var uni, pct, mix strings.Builder
+	for i, c := range []byte(key) {
+		fmt.Fprintf(&uni, `\u%04x`, c)
+		fmt.Fprintf(&pct, `%%%02X`, c)
+		switch i % 3 {
+		case 0:
+			fmt.Fprintf(&mix, `\u%04X`, c)
+		case 1:
+			fmt.Fprintf(&mix, `%%%02x`, c)
+		default:
+			if c == '\\' || c == '"' {
+				mix.WriteByte('\\')
+			}
+			mix.WriteByte(c)
+		}
+	}
+	json := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key)
+	return map[string]string{
+		"plain": key, "json": json, "json slash": strings.ReplaceAll(json, "/", `\/`),
+		"all \\u": uni.String(), "all %": pct.String(), "mixed": mix.String(),
+		"query": url.QueryEscape(key), "path": url.PathEscape(key),
+		"base64": base64.StdEncoding.EncodeToString([]byte(key)), "base64url": base64.URLEncoding.EncodeToString([]byte(key)),
+		"basic auth":   base64.StdEncoding.EncodeToString([]byte("ab:" + key + ":c")),
+		"basic auth 1": base64.StdEncoding.EncodeToString([]byte("a:x" + key)),
+		"basic auth 2": base64.RawURLEncoding.EncodeToString([]byte("abcd" + key + "zz")),
+		"hex":          hex.EncodeToString([]byte(key)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(key))),
+	}
+}
+
+func TestScrubFindsEverySpelling(t *testing.T) {
+	for _, key := range []string{realKey, nastyKey} {
+		s := flow.NewScrubber(secret.FromString(key))
+		for name, spelled := range spellings(key) {
+			if key == nastyKey && name == "mixed" {
+				continue // %-escapes of a key that itself holds % are ambiguous
+			}
+			in := `{"a":"x` + spelled + `y"}`
+			out, n := s.Bytes([]byte(in))
+			if n != 1 || !strings.Contains(string(out), flow.Redacted) || len(out) > len(in)+len(flow.Redacted)-len(key) {
+				t.Errorf("%s of %s: %d found, %s", name, key, n, out)
+			}
+			for _, size := range []int{1, 2, 3, 7, 16} {
+				got, m := stream(t, s, in, size)
+				if got != string(out) || m != n {
+					t.Errorf("%s in reads of %d: %s, want %s", name, size, got, out)
+				}
+			}
+		}
+	}
+}
+
+func stream(t *testing.T, s *flow.Scrubber, in string, size int) (string, int) {
+	t.Helper()
+	r := s.NewReader(&chunked{strings.NewReader(in), size}, make([]byte, 4096), true)
+	var out bytes.Buffer
+	if _, err := io.Copy(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), r.Redactions()
+}
+
+type chunked struct {
+	r    io.Reader
+	size int
+}
+
+func (c *chunked) Read(p []byte) (int, error) { return c.r.Read(p[:min(len(p), c.size)]) }
+
+func TestScrubLeavesTheRestAlone(t *testing.T) {
+	s := flow.NewScrubber(secret.FromString(realKey))
+	for _, in := range []string{"", "{}", realKey[:10] + " " + realKey[10:], strings.Repeat(`\u00e9%20`, 3000), realKey[:len(realKey)-1]} {
+		got, n := stream(t, s, in, 5)
+		if got != in || n != 0 {
+			t.Errorf("%.60q became %.60q", in, got)
+		}
+	}
+	if got, n := s.Whole([]byte("salted_password"), true); string(got) != "salted_password" || n != 0 {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestScrubPassesErrorsOn(t *testing.T) {
+	s := flow.NewScrubber(secret.FromString(realKey))
+	r := s.NewReader(iotest.TimeoutReader(strings.NewReader("abc")), make([]byte, 4096), true)
+	if _, err := io.ReadAll(r); err == nil {
+		t.Error("a broken answer looks complete")
+	}
+}
+
+func TestCredentialFieldsAreEmptied(t *testing.T) {
+	s := flow.NewScrubber(secret.FromString(realKey))
+	for _, tt := range []struct{ in, want string }{
+		{`{"salted_password":"abc","b":1}`, `{"salted_password":null,"b":1}`},
+		{`{"a":{"created_by.ApiUser.salted_password" : "a\"b" },"c":2}`, `{"a":{"created_by.ApiUser.salted_password" :null },"c":2}`},
+		{`{"password_proxy":{"x":["}","]"]},"c":2}`, `{"password_proxy":null,"c":2}`},
+		{`{"salted_password":12.5}`, `{"salted_password":null}`},
+		{`{"salted_password":null,"password_proxy":[1]}`, `{"salted_password":null,"password_proxy":null}`},
+		{`{"s\u0061lted_password":"x"}`, `{"s\u0061lted_password":null}`},
+		{`{"a":"salted_password","b":"\"salted_password\": x"}`, `{"a":"salted_password","b":"\"salted_password\": x"}`},
+		{`["salted_password","x"]`, `["salted_password","x"]`},
+	} {
+		for _, size := range []int{1, 3, 11, 4096} {
+			if got, _ := stream(t, s, tt.in, size); got != tt.want {
+				t.Errorf("in reads of %d: got %s, want %s", size, got, tt.want)
+			}
+		}
+		if got, _ := s.Whole([]byte(tt.in), true); string(got) != tt.want {
+			t.Errorf("whole: got %s, want %s", got, tt.want)
+		}
+		if got, _ := s.Whole([]byte(tt.in), false); string(got) != tt.in {
+			t.Errorf("schema: got %s, want %s", got, tt.in)
+		}
+	}
+}
+
+func TestEmptyMeta(t *testing.T) {
+	in := `{"results":{"entities":[{"meta":{"type":"attribute_change","attribute_name":"salted_password","old_value":"a","new_value":{"b":1}}},{"meta":{"attribute_name":"code","old_value":"a","new_value":"b"}}]}}`
+	want := `{"results":{"entities":[{"meta":{"type":"attribute_change","attribute_name":"salted_password","old_value":null,"new_value":null}},{"meta":{"attribute_name":"code","old_value":"a","new_value":"b"}}]}}`
+	got, n := flow.EmptyMeta([]byte(in))
+	if string(got) != want || n != 2 {
+		t.Errorf("%d: %s", n, got)
+	}
+	for _, same := range []string{`{"a":1}`, `not json salted_password`, `"salted_password"`} {
+		if got, _ := flow.EmptyMeta([]byte(same)); string(got) != same {
+			t.Errorf("%s became %s", same, got)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	b := flow.AppendFault(nil, 104, "a \"b\"\n<é>")
+	if string(b) != `{"exception":true,"message":"a \"b\"\n<é>","error_code":104}` {
+		t.Errorf("%s", b)
+	}
+	code, msg, ok := flow.ReadFault(b)
+	if code != 104 || msg != "a \"b\"\n<é>" || !ok {
+		t.Error(code, msg, ok)
+	}
+	for _, no := range []string{`{"results":{"exception":true}}`, `{"exception":false,"error_code":102}`, `[]`, ``, `{"exception":tru`} {
+		if _, _, ok := flow.ReadFault([]byte(no)); ok {
+			t.Errorf("%s is read as a fault", no)
+		}
+	}
+}
+
+// FuzzScrub: any split gives what the whole gives, and the key is gone.
+func FuzzScrub(f *testing.F) {
+	for _, s := range spellings(realKey) {
+		f.Add([]byte(`{"a":"`+s+`"}`), 3)
+	}
+	s := flow.NewScrubber(secret.FromString(realKey))
+	f.Fuzz(func(t *testing.T, in []byte, size int) {
+		size = 1 + (size%64+64)%64
+		whole, n := s.Whole(in, true)
+		got, m := stream(t, s, string(in), size)
+		if got != string(whole) || n != m {
+			t.Fatalf("in reads of %d: %q (%d), whole %q (%d)", size, got, m, whole, n)
+		}
+		if strings.Contains(got, realKey) {
+			t.Fatalf("the key survives in %q", got)
+		}
+	})
+}
+
+func BenchmarkScrub(b *testing.B) {
+	s := flow.NewScrubber(secret.FromString(realKey))
+	row := `{"type":"Shot","id":1172,"code":"sh_0010","image":"https://s3/x%20y?a=b\u0026c","project":{"type":"Project","id":65,"name":"Heron"}},`
+	for _, size := range []int{2 << 10, 64 << 10} {
+		in := []byte(strings.Repeat(row, size/len(row)))
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			b.SetBytes(int64(len(in)))
+			for b.Loop() {
+				s.Whole(in, true)
+			}
+		})
+	}
+}

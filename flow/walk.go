@@ -1,0 +1,280 @@
+package flow
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// walker reads a checked argument once more, token by token, and writes it
+// again as it goes: what is sent is what was seen here, no more. Numbers stay
+// as they were written, strings are decoded and encoded again minimally, white
+// space goes.
+type walker struct {
+	dec      *jsontext.Decoder
+	raw      []byte
+	out      []byte
+	depth    int
+	maxDepth int
+}
+
+func newWalker(raw []byte, maxDepth int) *walker {
+	return &walker{dec: trusted(raw), raw: raw, out: make([]byte, 0, len(raw)), maxDepth: maxDepth}
+}
+
+func (w *walker) down() error {
+	if w.depth++; w.depth > w.maxDepth {
+		return &ParseError{Flaw: FlawDepth, Msg: fmt.Sprintf("nested deeper than %d at byte %d of the argument", w.maxDepth, w.dec.InputOffset())}
+	}
+	return nil
+}
+
+// object reads an object; member must read exactly one value.
+func (w *walker) object(what string, member func(name string) error) error {
+	if w.dec.PeekKind() != '{' {
+		return shape(what + " is not an object")
+	}
+	if err := w.down(); err != nil {
+		return err
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return syntax(w.raw, err)
+	}
+	w.out = append(w.out, '{')
+	for i := 0; w.dec.PeekKind() == '"'; i++ {
+		if i > 0 {
+			w.out = append(w.out, ',')
+		}
+		name, err := w.scalar()
+		if err != nil {
+			return err
+		}
+		w.out = append(w.out, ':')
+		text, _ := unquote(name)
+		if err := member(text); err != nil {
+			return err
+		}
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return syntax(w.raw, err)
+	}
+	w.out = append(w.out, '}')
+	w.depth--
+	return nil
+}
+
+// array reads an array; item must read exactly one value.
+func (w *walker) array(what string, item func(i int) error) error {
+	if w.dec.PeekKind() != '[' {
+		return shape(what + " is not an array")
+	}
+	if err := w.down(); err != nil {
+		return err
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return syntax(w.raw, err)
+	}
+	w.out = append(w.out, '[')
+	for i := 0; w.dec.PeekKind() != ']'; i++ {
+		if i > 0 {
+			w.out = append(w.out, ',')
+		}
+		if err := item(i); err != nil {
+			return err
+		}
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return syntax(w.raw, err)
+	}
+	w.out = append(w.out, ']')
+	w.depth--
+	return nil
+}
+
+// scalar reads and writes one string, number or literal.
+func (w *walker) scalar() (jsontext.Value, error) {
+	v, err := w.dec.ReadValue()
+	if err != nil {
+		return nil, syntax(w.raw, err)
+	}
+	if v.Kind() == '"' && hasNUL(v) {
+		return nil, shape("a string holds the character U+0000")
+	}
+	w.out = appendScalar(w.out, v)
+	return v, nil
+}
+
+// text reads a string.
+func (w *walker) text(what string) (string, error) {
+	if w.dec.PeekKind() != '"' {
+		return "", shape(what + " is not a string")
+	}
+	v, err := w.scalar()
+	if err != nil {
+		return "", err
+	}
+	s, _ := unquote(v)
+	return s, nil
+}
+
+// plain reads a string, number or literal that decides nothing.
+func (w *walker) plain(what string) error {
+	if k := w.dec.PeekKind(); k == '{' || k == '[' {
+		return shape(what + " is not a plain value")
+	}
+	_, err := w.scalar()
+	return err
+}
+
+// integer reads a scalar; its value where it is an integer, else 0.
+func (w *walker) integer(what string) (int64, error) {
+	if k := w.dec.PeekKind(); k == '{' || k == '[' {
+		return 0, shape(what + " is not a number")
+	}
+	v, err := w.scalar()
+	if err != nil || v.Kind() != '0' {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil {
+		return 0, nil //nolint:nilerr // 2^70 is a number too; it names no entity
+	}
+	return n, nil
+}
+
+// value reads any value. Objects that name an entity are handed to link.
+func (w *walker) value(link func(typ string)) error {
+	switch w.dec.PeekKind() {
+	case '[':
+		return w.array("", func(int) error { return w.value(link) })
+	case '{':
+		return w.entityLike(link)
+	default:
+		_, err := w.scalar()
+		return err
+	}
+}
+
+// entityLike reads an object. It names an entity if it has a type that looks
+// like an entity type, or any type beside an id.
+func (w *walker) entityLike(link func(typ string)) error {
+	var typ string
+	var hasID bool
+	err := w.object("value", func(name string) error {
+		switch {
+		case name == "type" && w.dec.PeekKind() == '"':
+			t, err := w.text("type")
+			typ = t
+			return err
+		case name == "id":
+			hasID = true
+		}
+		return w.value(link)
+	})
+	if err != nil {
+		return err
+	}
+	if link != nil && (IsTypeName(typ) || typ != "" && hasID) {
+		if !IsName(typ) {
+			return shape("a linked entity's type is no identifier")
+		}
+		link(typ)
+	}
+	return nil
+}
+
+// typeName reads an entity type.
+func (w *walker) typeName(what string) (string, error) {
+	s, err := w.text(what)
+	if err == nil && !IsTypeName(s) {
+		err = shape(what + " is no entity type: " + quoteName(s))
+	}
+	return s, err
+}
+
+// hops splits a path into what it touches: field, or field.Type.field and so
+// on (flow-protocol §2.4). A path that starts anywhere else is refused.
+func hops(typ, path string, use Use, add func(Touch)) error {
+	rest := path
+	for {
+		field, tail, more := strings.Cut(rest, ".")
+		if !IsName(field) {
+			return shape("a field path holds a part that is no identifier")
+		}
+		add(Touch{typ, field, use})
+		if !more {
+			return nil
+		}
+		next, after, ok := strings.Cut(tail, ".")
+		if !ok || !IsTypeName(next) {
+			return shape("the path " + safePath(path) + " is not field.Type.field")
+		}
+		typ, rest = next, after
+	}
+}
+
+func safePath(p string) string {
+	if len(p) > MaxName || strings.Trim(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") != "" {
+		return "(not shown)"
+	}
+	return p
+}
+
+// unquote decodes a JSON string; ok is false for any other value.
+func unquote(v jsontext.Value) (s string, ok bool) {
+	if v.Kind() != '"' {
+		return "", false
+	}
+	if inner := v[1 : len(v)-1]; !hasByte(inner, '\\') {
+		return string(inner), true
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	return string(b), err == nil
+}
+
+// appendScalar writes a string, number or literal again.
+func appendScalar(dst []byte, v jsontext.Value) []byte {
+	if v.Kind() == '"' {
+		return appendString(dst, v)
+	}
+	return append(dst, v...)
+}
+
+// appendString writes a JSON string again with the fewest escapes. One without
+// a backslash has none to lose.
+func appendString(dst []byte, v jsontext.Value) []byte {
+	if !hasByte(v, '\\') {
+		return append(dst, v...)
+	}
+	s, _ := unquote(v)
+	return appendQuoted(dst, s)
+}
+
+// appendQuoted writes s as a JSON string. Everything that reaches it has been
+// read as UTF-8 or is ours.
+func appendQuoted(dst []byte, s string) []byte {
+	out, err := jsontext.AppendQuote(dst, s)
+	if err != nil {
+		return append(dst, `""`...)
+	}
+	return out
+}
+
+func hasByte(b []byte, c byte) bool { return bytes.IndexByte(b, c) >= 0 }
+
+// hasNUL finds U+0000, which JSON can only write as an escape.
+func hasNUL(v jsontext.Value) bool {
+	for i := 0; i+5 < len(v); i++ {
+		if v[i] != '\\' {
+			continue
+		}
+		if v[i+1] == 'u' && string(v[i+2:i+6]) == "0000" {
+			return true
+		}
+		i++
+	}
+	return false
+}
