@@ -1,0 +1,581 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"stagedoor/audit"
+)
+
+// buffer is a sink that can fail or block.
+type buffer struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	fail  error
+	room  int           // bytes taken before a failure cuts the write
+	gate  chan struct{} // not nil: every write waits until it is closed
+	wrote int
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	gate := b.gate
+	b.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrote++
+	if b.fail != nil {
+		n, _ := b.b.Write(p[:min(b.room, len(p))])
+		return n, b.fail
+	}
+	return b.b.Write(p)
+}
+
+func (b *buffer) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// lines parses a log, skipping what isn't JSON.
+func lines(t *testing.T, log string) (out []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		var m map[string]any
+		if json.Unmarshal([]byte(line), &m) == nil {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func kinds(t *testing.T, log string) string {
+	t.Helper()
+	var out []string
+	for _, m := range lines(t, log) {
+		s := fmt.Sprint(m["ev"])
+		if id, ok := m["id"]; ok {
+			s += ":" + fmt.Sprint(id)
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
+}
+
+func verified(t *testing.T, log string, want int) {
+	t.Helper()
+	n, err := audit.Verify(strings.NewReader(log))
+	if err != nil || n != want {
+		t.Errorf("Verify: %d lines, %v; want %d\n%s", n, err, want, log)
+	}
+}
+
+func open(t *testing.T, o audit.Options) *audit.Log {
+	t.Helper()
+	l, err := audit.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func intent(id string) *audit.Event { return &audit.Event{Kind: audit.Intent, ID: id} }
+
+func outcome(id string) *audit.Event { return &audit.Event{Kind: audit.Outcome, ID: id} }
+
+// pause lets time pass in a bubble.
+func pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
+}
+
+func TestLinesAreAsDocumented(t *testing.T) {
+	var b buffer
+	l := open(t, audit.Options{Sink: &b, Software: "1.2", Config: "c0ffee", Now: func() time.Time {
+		return time.Date(2026, 11, 23, 9, 8, 7, 6e6, time.FixedZone("", 3600))
+	}})
+	err := l.Append(&audit.Event{
+		Kind: audit.Intent, ID: "r1", Listener: "tools", Caller: "127.0.0.1", Script: "ev", SiteName: "ev_prod",
+		Method: "batch", Group: "update", Types: []string{"Shot", "Task"}, Parts: 2, Cost: 2,
+		Decision: audit.Allow, Rule: "stagedoor.yaml:12", KeyVersion: "7",
+		CallerCredential: audit.CredLiveKey, DroppedAuth: []string{"foo"}, SudoAsLogin: "ann",
+		SessionUUID: "u", BytesIn: 99,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Note(&audit.Event{
+		Kind: audit.Outcome, ID: "r1", Status: 200, Fault: 104, BytesOut: 5,
+		Upstream: 12345 * time.Microsecond, Hold: 2 * time.Second, Total: time.Millisecond + 7*time.Microsecond,
+		Result: audit.ResultFault, Retried: "key_changed", Redacted: 3,
+	})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(b.String(), "\n")
+	want := []string{
+		`{"v":1,"seq":1,"prev":"00000000000000000000000000000000","t":"2026-11-23T08:08:07.006Z","ev":"start","software":"1.2","config":"c0ffee"}`,
+		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
+		`"ev":"outcome","id":"r1","status":200,"fault":104,"bytes_out":5,"upstream_ms":12.345,"hold_ms":2000,"total_ms":1.007,"result":"fault","retried":"key_changed","redacted":3}`,
+		`"ev":"stop"}`,
+	}
+	for i, w := range want {
+		if !strings.HasSuffix(got[i], w) {
+			t.Errorf("line %d:\n%s\nwant at its end\n%s", i+1, got[i], w)
+		}
+	}
+	verified(t, b.String(), 4)
+}
+
+// A string from outside is one clean string in one line, whatever is in it.
+func TestStringsFromOutside(t *testing.T) {
+	long := strings.Repeat("é", audit.MaxString)
+	for in, want := range map[string]string{
+		"a\"b\\c\n\r\t\x00\x1b[31m": "a\"b\\c\n\r\t\x00\x1b[31m",
+		"bad \xff\xc3 utf8":         "bad \ufffd\ufffd utf8",
+		"\u2028\u202e\u009b\x7f日本":  "\u2028\u202e\u009b\x7f日本",
+		long:                        strings.Repeat("é", audit.MaxString/2) + "…",
+		"x" + long:                  "x" + strings.Repeat("é", audit.MaxString/2-1) + "…",
+		strings.Repeat("\x80", 999): strings.Repeat("\ufffd", audit.MaxString) + "…",
+	} {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		if err := l.Append(&audit.Event{Kind: audit.Intent, Method: in, Types: []string{"T"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range b.String() {
+			if r != '\n' && (r < ' ' || r >= 0x7f && r <= 0x9f || r == 0x2028 || r == 0x202e) {
+				t.Errorf("%q: raw %U in the log", in, r)
+			}
+		}
+		if got := lines(t, b.String())[1]["method"]; got != want {
+			t.Errorf("%q: read back as %q", in, got)
+		}
+	}
+}
+
+func TestListsAreBounded(t *testing.T) {
+	var b buffer
+	l := open(t, audit.Options{Sink: &b})
+	types := make([]string, 5000)
+	for i := range types {
+		types[i] = strings.Repeat("\x01", 5000)
+	}
+	e := audit.Event{
+		Kind: audit.Intent, Types: types, DroppedAuth: types, ID: types[0], Method: types[0], Rule: types[0],
+		SudoAsLogin: types[0], Reason: types[0], Script: types[0], SiteName: types[0],
+	}
+	if err := l.Append(&e); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m := lines(t, b.String())[1]
+	if got, ok := m["types"].([]any); !ok || len(got) != audit.MaxList || m["types_more"] != 5000.0-audit.MaxList {
+		t.Errorf("%d types, %v more", len(got), m["types_more"])
+	}
+	verified(t, b.String(), 3) // also: no line is too long for a reader
+}
+
+func TestGroupCommitKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := buffer{}
+		l := open(t, audit.Options{Sink: &b})
+		gate := make(chan struct{})
+		b.set(func() { b.gate, b.wrote = gate, 0 })
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				if err := l.Append(intent(fmt.Sprint(i))); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			l.Note(outcome(fmt.Sprint(i)))
+		}
+		close(gate)
+		wg.Wait()
+		synctest.Wait()
+		if b.wrote != 2 {
+			t.Errorf("%d writes, want 2: the first line, and what came meanwhile", b.wrote)
+		}
+		var want strings.Builder
+		want.WriteString("start")
+		for i := range 50 {
+			fmt.Fprintf(&want, " intent:%d outcome:%d", i, i)
+		}
+		if got := kinds(t, b.String()); got != want.String() {
+			t.Errorf("got  %s\nwant %s", got, want.String())
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		verified(t, b.String(), 102)
+	})
+}
+
+func TestOutcomeIsWrittenWithoutAnotherIntent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		l.Note(outcome("a"))
+		pause(50 * time.Millisecond)
+		if got := kinds(t, b.String()); got != "start outcome:a" {
+			t.Error(got)
+		}
+		_ = l.Close()
+	})
+}
+
+func TestBlockedSinkRefusesAfterASecondAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		var read strings.Builder
+		stop := make(chan struct{})
+		reader := func() {
+			defer func() { stop <- struct{}{} }()
+			buf := make([]byte, 1<<16)
+			for {
+				n, err := r.Read(buf)
+				read.Write(buf[:n])
+				if err != nil || strings.HasSuffix(read.String(), "\"id\":\"pause\"}\n") {
+					return
+				}
+			}
+		}
+		go reader()
+		l := open(t, audit.Options{Sink: w})
+		_ = l.Append(intent("pause"))
+		<-stop // nobody reads from here on
+
+		t0 := time.Now()
+		if err := l.Append(intent("a")); !errors.Is(err, audit.ErrBlocked) || time.Since(t0) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(t0))
+		}
+		t0 = time.Now()
+		if err := l.Append(intent("b")); !errors.Is(err, audit.ErrBlocked) || time.Since(t0) != 0 {
+			t.Errorf("the next: %v after %v, want at once", err, time.Since(t0))
+		}
+		if err := l.Healthy(); !errors.Is(err, audit.ErrBlocked) {
+			t.Errorf("healthy: %v", err)
+		}
+		l.Note(outcome("c"))
+		if err := l.Reopen(); !errors.Is(err, audit.ErrBlocked) {
+			t.Errorf("reopen: %v", err)
+		}
+		go reader()
+		synctest.Wait()
+		if err := l.Healthy(); err != nil {
+			t.Errorf("after it was read: %v", err)
+		}
+		if err := l.Append(intent("d")); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = w.Close()
+		<-stop
+		// a was in the sink's hands, b never was.
+		if got, want := kinds(t, read.String()), "start intent:pause intent:a outcome:c intent:d stop"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		verified(t, read.String(), 6)
+	})
+}
+
+// The same through the kernel: a pipe that nobody reads.
+func TestBlockedPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, audit.Options{Sink: w, Timeout: 100 * time.Millisecond})
+	e := audit.Event{Kind: audit.Intent, Method: strings.Repeat("m", 200)}
+	for range 2000 { // 64 KiB fit
+		if err = l.Append(&e); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, audit.ErrBlocked) {
+		t.Fatalf("a full pipe: %v", err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	for t0 := time.Now(); l.Append(&e) != nil; {
+		if time.Since(t0) > 10*time.Second {
+			t.Fatal("service doesn't come back")
+		}
+	}
+	if err := errors.Join(l.Healthy(), l.Close(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailedWriteRefusesAndChainSurvives(t *testing.T) {
+	full := errors.New("no space left")
+	for _, room := range []int{0, 1, 40, 150, 1000} {
+		t.Run(fmt.Sprint(room, " bytes fit"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b buffer
+				l := open(t, audit.Options{Sink: &b})
+				b.set(func() { b.fail, b.room = full, room })
+				err := l.Append(intent("a"))
+				if room < 150 && !errors.Is(err, full) {
+					t.Errorf("append: %v", err)
+				}
+				l.Note(outcome("z"))
+				pause(time.Second)
+				if err := l.Healthy(); !errors.Is(err, full) {
+					t.Errorf("healthy: %v", err)
+				}
+				if l.Stats().Errors == 0 {
+					t.Error("no errors counted")
+				}
+				b.set(func() { b.fail = nil })
+				pause(3 * time.Second) // it tries by itself
+				if err := l.Healthy(); err != nil {
+					t.Errorf("healthy again: %v", err)
+				}
+				if err := l.Append(intent("b")); err != nil {
+					t.Error(err)
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				got := kinds(t, b.String())
+				if !strings.Contains(got, "probe") || strings.Count(got, "outcome:z") != 1 || !strings.HasSuffix(got, "intent:b stop") {
+					t.Error(got)
+				}
+				if _, err := audit.Verify(strings.NewReader(b.String())); err != nil {
+					t.Errorf("%v\n%s", err, b.String())
+				}
+			})
+		})
+	}
+}
+
+func TestLostOutcomesAreOwnedUpTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		gate := make(chan struct{})
+		b.set(func() { b.gate = gate })
+		e := audit.Event{Kind: audit.Outcome, ID: strings.Repeat("x", 256)}
+		for range 60000 {
+			l.Note(&e)
+		}
+		lost := int(l.Stats().Lost)
+		if lost == 0 || l.Stats().Queued > 17<<20 {
+			t.Fatalf("%d lost, %d bytes queued", lost, l.Stats().Queued)
+		}
+		if err := l.Append(intent("a")); !errors.Is(err, audit.ErrFull) && !errors.Is(err, audit.ErrBlocked) {
+			t.Errorf("append: %v", err)
+		}
+		close(gate)
+		pause(5 * time.Second)
+		if !strings.Contains(b.String(), fmt.Sprintf(`"ev":"probe","lost":%d}`, lost)) {
+			t.Errorf("no line says that %d were lost", lost)
+		}
+		_ = l.Close()
+		verified(t, b.String(), 60000-lost+3)
+	})
+}
+
+func TestRefusalsAreAggregated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		refuse := func(id, method string) {
+			t.Helper()
+			err := l.Refused(&audit.Event{
+				Kind: audit.RefusedCall, ID: id, Caller: "127.0.0.1", Script: "ev", Method: method,
+				Types: []string{"Shot"}, Decision: audit.Refuse, Reason: "not_allowed",
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		for i := range 100 {
+			refuse(fmt.Sprint("r", i), "delete")
+		}
+		refuse("other", "create")
+		pause(audit.RepeatWindow + time.Second)
+		refuse("later", "delete")
+		refuse("last", "delete")
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := kinds(t, b.String()), "start refused:r0 refused:other repeat refused:later repeat stop"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		m := lines(t, b.String())[3]
+		if m["count"] != 99.0 || m["first_id"] != "r0" || m["last_id"] != "r99" || m["method"] != "delete" || m["reason"] != "not_allowed" {
+			t.Errorf("repeat line: %v", m)
+		}
+		verified(t, b.String(), 7)
+	})
+}
+
+func TestRefusalKindsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for range 2 {
+			for i := range audit.MaxRepeats + 10 {
+				_ = l.Refused(&audit.Event{Kind: audit.RefusedCall, Method: fmt.Sprint(i)})
+			}
+		}
+		_ = l.Close()
+		if got := strings.Count(b.String(), `"ev":"refused"`); got != audit.MaxRepeats+20 {
+			t.Errorf("%d refusals written", got)
+		}
+		if got := strings.Count(b.String(), `"ev":"repeat"`); got != audit.MaxRepeats {
+			t.Errorf("%d repeats written", got)
+		}
+	})
+}
+
+func TestClosed(t *testing.T) {
+	var b buffer
+	l := open(t, audit.Options{Sink: &b})
+	if err := errors.Join(l.Close(), l.Close()); err != nil {
+		t.Error(err)
+	}
+	l.Note(outcome("a"))
+	for _, err := range []error{l.Append(intent("a")), l.Healthy(), l.Reopen()} {
+		if !errors.Is(err, audit.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if _, err := audit.Open(audit.Options{}); err == nil {
+		t.Error("a log without a sink")
+	}
+}
+
+func TestRace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l := open(t, audit.Options{Path: path, MaxSize: 20000, Keep: 1000, MinFree: -1})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 200 {
+				id := fmt.Sprint(i, "-", j)
+				if err := l.Append(intent(id)); err != nil {
+					t.Error(err)
+				}
+				l.Note(outcome(id))
+				if err := l.Refused(&audit.Event{Kind: audit.RefusedCall, ID: id, Method: fmt.Sprint(j / 10)}); err != nil {
+					t.Error(err)
+				}
+				if j%50 == 0 {
+					if err := errors.Join(l.Reopen(), l.Healthy()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files := rotatedFiles(t, path)
+	if len(files) < 10 {
+		t.Errorf("%d files", len(files))
+	}
+	n, err := audit.VerifyFiles(files...)
+	if err != nil || n < 3200 {
+		t.Errorf("%d lines, %v", n, err)
+	}
+}
+
+// BenchmarkLine is one line encoded and chained; it doesn't measure a write.
+func BenchmarkLine(b *testing.B) {
+	l, err := audit.Open(audit.Options{Sink: io.Discard})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := audit.Event{
+		Kind: audit.Intent, ID: "01JD4Z6Q8W0V7N2M5K3H9T1XEC", Listener: "tools", Caller: "127.0.0.1",
+		Script: "ev-rollup", SiteName: "ev_rollup_prod", Method: "read", Group: "read",
+		Types: []string{"Shot", "Task"}, Parts: 1, Cost: 1, Decision: audit.Allow, Rule: "stagedoor.yaml:41",
+		KeyVersion: "7", CallerCredential: audit.CredPlaceholder, BytesIn: 612,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		audit.Encode(l, &e)
+	}
+	_ = l.Close()
+}
+
+// BenchmarkAppend is an intent and its outcome, one caller, into a file.
+func BenchmarkAppend(b *testing.B) {
+	benchmarkAppend(b, func(f func()) {
+		for b.Loop() {
+			f()
+		}
+	})
+}
+
+// BenchmarkAppendParallel is the same from 64 callers at once.
+func BenchmarkAppendParallel(b *testing.B) {
+	b.SetParallelism(32)
+	benchmarkAppend(b, func(f func()) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				f()
+			}
+		})
+	})
+}
+
+func benchmarkAppend(b *testing.B, run func(func())) {
+	l, err := audit.Open(audit.Options{Path: filepath.Join(b.TempDir(), "audit.log"), MinFree: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	run(func() {
+		e := audit.Event{
+			Kind: audit.Intent, ID: "01JD4Z6Q8W0V7N2M5K3H9T1XEC", Listener: "tools", Caller: "127.0.0.1",
+			Script: "ev-rollup", SiteName: "ev_rollup_prod", Method: "read", Group: "read",
+			Parts: 1, Cost: 1, Decision: audit.Allow, Rule: "stagedoor.yaml:41",
+			KeyVersion: "7", CallerCredential: audit.CredPlaceholder, BytesIn: 612,
+		}
+		if err := l.Append(&e); err != nil {
+			b.Error(err)
+		}
+		o := audit.Event{
+			Kind: audit.Outcome, ID: "01JD4Z6Q8W0V7N2M5K3H9T1XEC", Status: 200, BytesOut: 4096,
+			Upstream: 42 * time.Millisecond, Total: 43 * time.Millisecond, Result: audit.ResultOK,
+		}
+		l.Note(&o)
+	})
+	if err := l.Close(); err != nil {
+		b.Error(err)
+	}
+}
