@@ -1,0 +1,236 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/limit"
+	"stagedoor/policy"
+	"stagedoor/secret"
+)
+
+// Headers of our own.
+const (
+	headerRefused   = "Stagedoor-Refused"
+	headerRequestID = "Stagedoor-Request-Id"
+)
+
+// exchange is what is known of one request. It belongs to one goroutine.
+type exchange struct {
+	p  *Proxy
+	l  *Listener
+	st *State
+	w  http.ResponseWriter
+	r  *http.Request
+
+	id    string
+	began time.Time
+	body  body
+
+	msg        *flow.Message
+	call       *flow.Call // never nil once parsed
+	script     *Script    // nil: none chosen, or info on a shared listener
+	scriptName string
+	verdict    policy.Verdict
+	grant      limit.Grant
+	hold       time.Duration
+	cred       secret.Credential
+	credClass  audit.Credential
+
+	reason     Reason
+	message    string // for the caller
+	retryAfter time.Duration
+
+	recorded bool // the intent is written: the outcome has to follow
+	done     bool
+	status   int
+	fault    int
+	sent     int64
+	upstream time.Duration
+	redacted int
+	retried  string
+	result   audit.Result
+}
+
+func (p *Proxy) begin(l *Listener, w http.ResponseWriter, r *http.Request) *exchange {
+	now := p.cfg.Now()
+	x := &exchange{p: p, l: l, st: p.state.Load(), w: w, r: r, began: now, id: p.ids.next(now)}
+	h := w.Header()
+	h[headerRequestID] = []string{x.id}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	if !l.KeepAlive || p.draining.Load() || l.Crowded() {
+		h["Connection"] = []string{"close"}
+	}
+	return x
+}
+
+// deny answers a refusal in the shape that the client understands.
+func (x *exchange) deny() {
+	if x.r.Context().Err() != nil {
+		x.result = audit.ResultAborted
+		return
+	}
+	a := x.reason.answer()
+	h := x.w.Header()
+	h[headerRefused] = []string{string(x.reason)}
+	if x.retryAfter > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(int((x.retryAfter + time.Second - 1) / time.Second))}
+	}
+	x.status, x.fault = a.status, a.fault
+	text := x.message
+	if text == "" {
+		text = "Stagedoor: " + a.says + "."
+	}
+	var out []byte
+	if a.fault == 0 {
+		h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+		if x.reason == BadVerb {
+			h["Allow"] = []string{http.MethodPost}
+		}
+		out = append([]byte(text), '\n')
+	} else {
+		h["Content-Type"] = []string{"application/json; charset=utf-8"}
+		out = flow.AppendFault(nil, a.fault, text)
+	}
+	if !x.body.complete {
+		x.drain()
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(out))}
+	x.w.WriteHeader(a.status)
+	n, _ := x.w.Write(out)
+	x.sent = int64(n)
+}
+
+// finish writes the outcome, whatever happened.
+func (x *exchange) finish() {
+	failure := recover()
+	x.releaseBody(nil)
+	if x.grant != (limit.Grant{}) {
+		x.grant.Release()
+		x.p.cfg.Metrics.InFlight(x.scriptName, -1)
+	}
+	x.settle(failure)
+	switch {
+	case x.recorded:
+		e := x.event(audit.Outcome)
+		x.p.cfg.Audit.Note(&e)
+	case x.reason != "":
+		e := x.event(audit.RefusedCall)
+		if err := x.p.cfg.Audit.Refused(&e); err != nil {
+			x.p.cfg.Logger.Error("a refusal could not be recorded", slog.String("id", x.id), slog.Any("error", err))
+		}
+	}
+	x.count()
+	if failure != nil {
+		// The server ends the connection; whatever it was, it is not printed:
+		// a panic's text may hold a request.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *exchange) settle(failure any) {
+	switch {
+	case x.result != "":
+	case x.reason != "":
+		x.result = audit.Result(x.reason)
+	case !x.done:
+		x.result = audit.ResultAborted
+	case x.fault != 0:
+		x.result = audit.ResultFault
+	default:
+		x.result = audit.ResultOK
+	}
+	if err, ok := failure.(error); failure != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
+		x.reason, x.result = Internal, audit.Result(Internal)
+		x.p.cfg.Logger.Error("a call panicked", slog.String("id", x.id), slog.String("script", x.scriptName), slog.String("kind", kindOf(failure)))
+	}
+}
+
+// kindOf names a panic without its text.
+func kindOf(failure any) string {
+	if _, ok := failure.(error); ok {
+		return "error"
+	}
+	return "other"
+}
+
+func (x *exchange) count() {
+	m := x.p.cfg.Metrics
+	group := "none"
+	if x.call != nil {
+		group = string(x.call.Group)
+	}
+	if x.reason != "" {
+		m.Refused(x.scriptName, string(x.reason))
+	}
+	if x.redacted > 0 {
+		m.Redacted(x.redacted)
+	}
+	total := x.p.cfg.Now().Sub(x.began)
+	m.Call(x.scriptName, group, resultLabel(x), x.upstream, max(0, total-x.hold-x.upstream))
+}
+
+func resultLabel(x *exchange) string {
+	switch {
+	case !x.recorded && x.reason != "":
+		return "refused"
+	case x.reason != "":
+		return "failed"
+	}
+	return string(x.result)
+}
+
+// event fills a record: names and numbers, never a value of the data.
+func (x *exchange) event(kind audit.Kind) audit.Event {
+	e := audit.Event{Kind: kind, ID: x.id}
+	if kind != audit.Outcome {
+		x.asked(&e)
+	}
+	if kind != audit.Intent {
+		e.Status, e.Fault, e.BytesOut, e.Result = x.status, x.fault, x.sent, x.result
+		e.Upstream, e.Hold, e.Total = x.upstream, x.hold, x.p.cfg.Now().Sub(x.began)
+		e.Retried, e.Redacted, e.Reason = x.retried, x.redacted, string(x.reason)
+	}
+	if x.retried != "" {
+		e.KeyVersion = x.cred.Version
+	}
+	return e
+}
+
+func (x *exchange) asked(e *audit.Event) {
+	e.Listener, e.Caller, e.Script, e.SiteName = x.l.Name, host(x.r.RemoteAddr), x.scriptName, x.cred.SiteName
+	e.Decision, e.Reason, e.Rule = audit.Allow, string(x.reason), x.verdict.Rule
+	if x.reason != "" {
+		e.Decision = audit.Refuse
+	}
+	e.KeyVersion, e.CallerCredential, e.BytesIn = x.cred.Version, x.credClass, x.body.n
+	c := x.call
+	if c == nil {
+		return
+	}
+	e.Method, e.Group, e.Types = c.Method, string(c.Group), c.Types()
+	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
+	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID
+	if e.CallerCredential == "" { // refused before the key was touched: compare with none
+		e.CallerCredential = x.class()
+	}
+}
+
+func host(addr string) string {
+	h, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return h
+}
+
+// gone says whether the caller has hung up.
+func gone(ctx context.Context) bool { return ctx.Err() != nil }

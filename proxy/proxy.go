@@ -1,0 +1,299 @@
+// Package proxy is the data plane: the only package that serves the data port.
+//
+// It decides nothing about keys or policies itself; it puts the steps in order.
+// It never sends a caller's bytes on, only what package flow built from its own
+// parse, and it never imports package vault.
+package proxy
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"stagedoor/audit"
+	"stagedoor/caller"
+	"stagedoor/flow"
+	"stagedoor/limit"
+	"stagedoor/policy"
+	"stagedoor/secret"
+	"stagedoor/upstream"
+)
+
+// Keys answers for a script's credential from memory.
+type Keys interface {
+	// Credential never waits for the network. Its error says in one sentence
+	// why there is no usable key and what to do.
+	Credential(script string) (secret.Credential, error)
+	// Refresh looks at the source now, once however many ask.
+	Refresh(ctx context.Context, script string) (changed bool, err error)
+}
+
+// Auditor keeps the record. Without one, no call leaves.
+type Auditor interface {
+	Append(e *audit.Event) error
+	Note(e *audit.Event)
+	Refused(e *audit.Event) error
+}
+
+// Metrics counts. Its methods are called for every call and must not block.
+type Metrics interface {
+	Call(script, group, result string, upstream, own time.Duration)
+	Refused(script, reason string)
+	Held(script string, d time.Duration)
+	InFlight(script string, delta int)
+	Redacted(n int)
+}
+
+// Sender is the site.
+type Sender interface {
+	Do(ctx context.Context, r upstream.Request) (*http.Response, error)
+}
+
+// Config is what a proxy needs for its whole life. All fields are required.
+type Config struct {
+	Version string
+	Site    Sender
+	Keys    Keys
+	Audit   Auditor
+	Metrics Metrics
+	Logger  *slog.Logger
+	// Now is the clock, Entropy the source of request ids.
+	Now     func() time.Time
+	Entropy io.Reader
+}
+
+// State is what a reload replaces, all at once. It is immutable.
+type State struct {
+	Scripts map[string]*Script
+	// MaxBody is the largest request body in bytes, MaxDepth its nesting.
+	MaxBody  int64
+	MaxDepth int
+	// Contact closes every refusal that an artist reads.
+	Contact string
+}
+
+// Script is one script in service.
+type Script struct {
+	Policy  *policy.Script
+	Limiter *limit.Limiter
+	// DropUUID takes the session_uuid out of calls.
+	DropUUID bool
+	// Contact is the script's own, else State's.
+	Contact string
+}
+
+// Listener is one data port's own settings. It is immutable.
+type Listener struct {
+	Name string
+	Door *caller.Door
+	// Scripts are the names that callers here may use; Default serves calls
+	// that name none, "" refuses them where there are several.
+	Scripts []string
+	Default string
+	// KeepAlive false closes each connection after its answer.
+	KeepAlive bool
+	// Unnamed limits calls that belong to no script: info where several scripts
+	// are served, and what could not be read.
+	Unnamed *limit.Limiter
+	// Crowded says that connections run out, so that idle ones have to go.
+	Crowded func() bool
+}
+
+// Proxy serves calls. It is safe for concurrent use.
+type Proxy struct {
+	cfg      Config
+	state    atomic.Pointer[State]
+	buffered *limit.Bytes
+	ids      *ids
+	routes   *routes
+	buffers  bufferPool
+	scrubs   scrubbers
+	draining atomic.Bool
+	probes   probes
+}
+
+// New makes a proxy that serves st until it is told otherwise. buffered bounds
+// all bodies in memory together.
+func New(cfg Config, st *State, buffered *limit.Bytes) *Proxy {
+	p := &Proxy{cfg: cfg, buffered: buffered, ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
+	p.scrubs.init()
+	p.probes.init()
+	p.state.Store(st)
+	return p
+}
+
+// Replace puts another configuration in force for the calls that begin from
+// now on.
+func (p *Proxy) Replace(st *State) { p.state.Store(st) }
+
+// Drain makes every further answer close its connection.
+func (p *Proxy) Drain() { p.draining.Store(true) }
+
+// Handler serves one listener.
+func (p *Proxy) Handler(l *Listener) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(l, w, r) })
+}
+
+// serve is one request from top to bottom.
+func (p *Proxy) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
+	x := p.begin(l, w, r)
+	defer x.finish() // the only place where an outcome is recorded
+	if x.admit() {
+		p.forward(x)
+	} else {
+		x.deny()
+	}
+	x.done = true // a broken answer never gets here: finish records it as aborted
+}
+
+// admit runs every step that can say no, in the order that is the security
+// argument: nothing is decided before all of it was read, no key is touched for
+// a call that is refused, and no call leaves without its record.
+func (x *exchange) admit() bool {
+	return x.door() && // not a web page, not another host, nothing but a path
+		x.route() && // exactly one of our routes
+		x.read() && // the whole body, bounded
+		x.parse() && // completely, or not at all
+		x.choose() && // which script
+		x.decide() && // deny by default
+		x.limit() && // held in order, up to max_hold
+		x.credential() && // from memory
+		x.intent() // no record, no call
+}
+
+// door keeps out what is no tool on this host.
+func (x *exchange) door() bool {
+	if problem := x.l.Door.Check(x.r); problem != "" {
+		return x.refuse(Reason(problem), "", "")
+	}
+	return true
+}
+
+func (x *exchange) route() bool {
+	reason := x.p.routes.match(x.r)
+	if reason != "" {
+		return x.refuse(reason, "", "")
+	}
+	switch {
+	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
+		return x.refuse(QueryString, "", "")
+	case len(x.r.Header["Content-Encoding"]) > 0:
+		return x.refuse(ContentEncoding, "", "")
+	case !isJSON(x.r.Header["Content-Type"]):
+		return x.refuse(ContentType, "", "")
+	}
+	return true
+}
+
+func (x *exchange) parse() bool {
+	m, err := flow.ParseRPC(x.body.b, x.st.MaxDepth)
+	x.releaseBody(m)
+	if err != nil {
+		return x.refuseParse(err)
+	}
+	x.msg, x.call = m, &m.Call
+	return true
+}
+
+// choose finds the script. Where the listener serves one, every call is its;
+// where it serves several, the name that the tool sends picks among them.
+func (x *exchange) choose() bool {
+	name := x.l.Default
+	if len(x.l.Scripts) == 1 {
+		name = x.l.Scripts[0]
+	} else if sent := x.call.ScriptName; sent != "" {
+		name = ""
+		for _, s := range x.l.Scripts {
+			if s == sent {
+				name = s
+			}
+		}
+		if name == "" {
+			return x.refuse(ScriptUnknown, "the script "+shown(sent)+" is not served on this listener",
+				"listeners serve the scripts that their configuration names; check the tool's script_name")
+		}
+	}
+	x.script = x.st.Scripts[name]
+	if x.script == nil && x.call.Group != flow.GroupInfo {
+		return x.refuse(ScriptUnnamed, "the call names no script and this listener serves several",
+			"set script_name in the tool (api_key=\"x\" will do), or default_script on the listener")
+	}
+	if x.script != nil {
+		x.scriptName = name
+		if x.script.DropUUID {
+			x.msg.DropSessionUUID()
+		}
+	}
+	return true
+}
+
+func (x *exchange) decide() bool {
+	if x.script == nil { // info, the one call that belongs to nobody
+		x.verdict = policy.Verdict{Allow: true, Rule: "info"}
+		return true
+	}
+	x.verdict = x.script.Policy.Decide(x.call, x.call.UserAuth && x.msg.UserCheck())
+	if x.verdict.Allow {
+		return true
+	}
+	x.limiter().Charge(x.call.Cost())
+	return x.refuseVerdict()
+}
+
+func (x *exchange) limit() bool {
+	g, err := x.limiter().Acquire(x.r.Context(), x.call.Cost())
+	x.hold = g.Held
+	if err != nil {
+		return x.refuseLimit(err)
+	}
+	x.grant = g
+	x.p.cfg.Metrics.InFlight(x.scriptName, 1)
+	if x.hold > 0 {
+		x.p.cfg.Metrics.Held(x.scriptName, x.hold)
+	}
+	return true
+}
+
+func (x *exchange) limiter() *limit.Limiter {
+	if x.script != nil {
+		return x.script.Limiter
+	}
+	return x.l.Unnamed
+}
+
+// credential gets the key, from memory. A call that goes without one of ours
+// looks only to tell what the tool carried.
+func (x *exchange) credential() bool {
+	if x.script == nil {
+		return true
+	}
+	c, err := x.p.cfg.Keys.Credential(x.scriptName)
+	if err == nil {
+		x.cred = c
+		x.credClass = x.class()
+		return true
+	}
+	if x.call.Group == flow.GroupInfo || x.call.UserAuth {
+		return true
+	}
+	return x.refuse(NoKey, "there is no usable key for "+x.scriptName+": "+err.Error(), "")
+}
+
+// class says what the tool itself carried.
+func (x *exchange) class() audit.Credential {
+	return audit.Credential(x.msg.CallerCredential(x.cred))
+}
+
+func (x *exchange) intent() bool {
+	e := x.event(audit.Intent)
+	if err := x.p.cfg.Audit.Append(&e); err != nil {
+		x.p.cfg.Logger.Error("a call was refused because its audit record could not be written",
+			slog.String("id", x.id), slog.Any("error", err))
+		return x.refuse(AuditFailed, "", "")
+	}
+	x.recorded = true
+	return true
+}

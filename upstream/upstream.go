@@ -1,0 +1,458 @@
+// Package upstream sends calls to the one configured site and nowhere else.
+//
+// It is an HTTP/1.1 client that works on the calling goroutine: net/http's
+// Transport hands each call over to two goroutines of its own and back, which
+// costs a proxy of small calls more CPU than anything else it does
+// (bench/README.md). Reading answers is left to net/http's parser. Where the
+// site offers HTTP/2, its Transport takes over.
+//
+// It never retries, follows no redirect, uses no proxy but a configured one,
+// and imports nothing of this module.
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Defaults and bounds.
+const (
+	DefaultConnectTimeout = 10 * time.Second
+	DefaultTLSTimeout     = 10 * time.Second
+	DefaultHeaderTimeout  = 300 * time.Second // large summaries and schema reads take minutes
+	DefaultBodyTimeout    = 60 * time.Second
+	DefaultIdle           = 15 * time.Second // sites and load balancers close after 20 s and more
+	DefaultMaxIdle        = 64
+
+	maxHeaderBytes = 64 << 10
+	maxInterim     = 5 // 1xx answers before the real one
+)
+
+// Options say where the site is and how long each stage may take. Zero
+// durations and numbers mean the defaults above.
+type Options struct {
+	// Site is the site's origin, https://HOST[:PORT].
+	Site *url.URL
+	// Roots verifies the site's certificate; nil means the system's roots.
+	Roots *x509.CertPool
+	// Proxy is the studio's egress proxy, http://HOST:PORT, nil for none. The
+	// environment is never asked.
+	Proxy *url.URL
+	// HTTP2 lets the site choose HTTP/2.
+	HTTP2 bool
+
+	ConnectTimeout, TLSTimeout time.Duration
+	// HeaderTimeout is the wait for the answer's header once the call is sent.
+	HeaderTimeout time.Duration
+	// BodyTimeout is the wait for the next bytes of an answer's body.
+	BodyTimeout time.Duration
+	// Idle is how long a connection is kept for the next call.
+	Idle time.Duration
+	// MaxIdle is how many are.
+	MaxIdle int
+
+	// Dial opens connections; nil means net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Request is what is sent: always a POST with a body of known length.
+type Request struct {
+	// Path is the target on the site, from a route's own constant.
+	Path string
+	// Header holds "Name: value" pairs besides Host, Content-Length and
+	// Connection. They are written as they are, so they must be clean.
+	Header [][2]string
+	Body   []byte
+}
+
+// Error is a call without an answer.
+type Error struct {
+	Err error
+	// Sent says that the site may have seen the call: some byte of it was
+	// written. A write may then have happened.
+	Sent bool
+	// Reused says that the connection had served calls before, so that its
+	// death may mean no more than that the site closed it as idle.
+	Reused bool
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Site is the one destination. It is safe for concurrent use; Close it.
+type Site struct {
+	o    Options
+	addr string
+	tls  *tls.Config
+
+	mu struct {
+		sync.Mutex
+		idle   []*conn // oldest first
+		closed bool
+		h2     *http.Transport // once the site has chosen HTTP/2
+		sweep  *time.Timer
+	}
+}
+
+// New makes a client for one site. It opens no connection yet.
+func New(o Options) *Site {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.ConnectTimeout, DefaultConnectTimeout)
+	def(&o.TLSTimeout, DefaultTLSTimeout)
+	def(&o.HeaderTimeout, DefaultHeaderTimeout)
+	def(&o.BodyTimeout, DefaultBodyTimeout)
+	def(&o.Idle, DefaultIdle)
+	if o.MaxIdle == 0 {
+		o.MaxIdle = DefaultMaxIdle
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: o.ConnectTimeout}).DialContext
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	port := o.Site.Port()
+	if port == "" {
+		port = "443"
+	}
+	s := &Site{o: o, addr: net.JoinHostPort(o.Site.Hostname(), port)}
+	s.tls = &tls.Config{
+		RootCAs: o.Roots, ServerName: o.Site.Hostname(), MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdle),
+	}
+	if o.HTTP2 {
+		s.tls.NextProtos = []string{"h2", "http/1.1"}
+	}
+	return s
+}
+
+// Do sends one call and returns the answer's header; the body must be read to
+// its end or closed. An error is always an *Error.
+func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
+	if t := s.http2(); t != nil {
+		return s.doHTTP2(ctx, t, r)
+	}
+	c, reused, err := s.get(ctx)
+	if errors.Is(err, errHTTP2) {
+		return s.doHTTP2(ctx, s.http2(), r)
+	}
+	if err != nil {
+		return nil, &Error{Err: err}
+	}
+	res, sent, err := c.roundTrip(ctx, r)
+	if err != nil {
+		c.close()
+		return nil, &Error{Err: err, Sent: sent, Reused: reused}
+	}
+	return res, nil
+}
+
+var errHTTP2 = errors.New("the site has chosen HTTP/2")
+
+func (s *Site) http2() *http.Transport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.h2
+}
+
+// Close drops all idle connections and keeps no more.
+func (s *Site) Close() {
+	s.mu.Lock()
+	idle := s.mu.idle
+	s.mu.idle, s.mu.closed = nil, true
+	h2 := s.mu.h2
+	if s.mu.sweep != nil {
+		s.mu.sweep.Stop()
+	}
+	s.mu.Unlock()
+	for _, c := range idle {
+		_ = c.net.Close()
+	}
+	if h2 != nil {
+		h2.CloseIdleConnections()
+	}
+}
+
+// get takes the connection that was used last, or opens one.
+func (s *Site) get(ctx context.Context) (c *conn, reused bool, err error) {
+	for {
+		s.mu.Lock()
+		n := len(s.mu.idle)
+		if n == 0 {
+			s.mu.Unlock()
+			break
+		}
+		c := s.mu.idle[n-1]
+		s.mu.idle = s.mu.idle[:n-1]
+		s.mu.Unlock()
+		if s.o.Now().Sub(c.since) < s.o.Idle && !gone(c.raw) {
+			return c, true, nil
+		}
+		_ = c.net.Close()
+	}
+	c, err = s.open(ctx)
+	return c, false, err
+}
+
+// put keeps a connection whose answer was read to its end.
+func (s *Site) put(c *conn) {
+	c.since = s.o.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed || len(s.mu.idle) >= s.o.MaxIdle {
+		_ = c.net.Close()
+		return
+	}
+	s.mu.idle = append(s.mu.idle, c)
+	if s.mu.sweep == nil {
+		s.mu.sweep = time.AfterFunc(s.o.Idle, s.sweep)
+	}
+}
+
+// sweep closes connections that nobody has asked for in time.
+func (s *Site) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.o.Now()
+	keep := slices.IndexFunc(s.mu.idle, func(c *conn) bool { return now.Sub(c.since) < s.o.Idle })
+	if keep < 0 {
+		keep = len(s.mu.idle)
+	}
+	for _, c := range s.mu.idle[:keep] {
+		_ = c.net.Close()
+	}
+	s.mu.idle = slices.Delete(s.mu.idle, 0, keep)
+	s.mu.sweep = nil
+	if len(s.mu.idle) > 0 && !s.mu.closed {
+		s.mu.sweep = time.AfterFunc(s.o.Idle-now.Sub(s.mu.idle[0].since)+time.Millisecond, s.sweep)
+	}
+}
+
+// open connects, through the egress proxy where there is one, and verifies the
+// site's certificate.
+func (s *Site) open(ctx context.Context) (*conn, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, s.o.ConnectTimeout)
+	defer cancel()
+	addr := s.addr
+	if s.o.Proxy != nil {
+		addr = s.o.Proxy.Host
+	}
+	raw, err := s.o.Dial(dialCtx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
+	}
+	if s.o.Proxy != nil {
+		if err := s.tunnel(dialCtx, raw); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+	}
+	tc := tls.Client(raw, s.tls)
+	tlsCtx, cancelTLS := context.WithTimeout(ctx, s.o.TLSTimeout)
+	defer cancelTLS()
+	if err := tc.HandshakeContext(tlsCtx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("verifying %s: %w", s.addr, err)
+	}
+	if tc.ConnectionState().NegotiatedProtocol == "h2" {
+		_ = raw.Close()
+		s.useHTTP2()
+		return nil, errHTTP2
+	}
+	c := &conn{site: s, net: tc, raw: raw}
+	c.br = bufio.NewReaderSize(c, 8<<10)
+	return c, nil
+}
+
+// tunnel asks the egress proxy for a connection to the site.
+func (s *Site) tunnel(ctx context.Context, raw net.Conn) error {
+	if d, ok := ctx.Deadline(); ok {
+		_ = raw.SetDeadline(d)
+		defer func() { _ = raw.SetDeadline(time.Time{}) }()
+	}
+	if _, err := io.WriteString(raw, "CONNECT "+s.addr+" HTTP/1.1\r\nHost: "+s.addr+"\r\n\r\n"); err != nil {
+		return fmt.Errorf("asking the egress proxy %s: %w", s.o.Proxy.Host, err)
+	}
+	// One byte at a time: what follows the header belongs to TLS.
+	br := bufio.NewReaderSize(io.LimitReader(oneByte{raw}, maxHeaderBytes), 16)
+	res, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return fmt.Errorf("asking the egress proxy %s: %w", s.o.Proxy.Host, err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the egress proxy %s refuses a connection to %s: status %d", s.o.Proxy.Host, s.addr, res.StatusCode)
+	}
+	return nil
+}
+
+type oneByte struct{ r io.Reader }
+
+func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))]) }
+
+// conn is one HTTP/1.1 connection; one goroutine uses it at a time.
+type conn struct {
+	site  *Site
+	net   net.Conn
+	raw   net.Conn // under TLS
+	br    *bufio.Reader
+	out   []byte
+	since time.Time // idle since
+	left  int64     // of the header's bound; negative while reading a body
+	stop  func() bool
+}
+
+// Read is the source of br. It bounds the header's length.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.left < 0 {
+		return c.net.Read(p)
+	}
+	if c.left == 0 {
+		return 0, fmt.Errorf("the site's answer has a header of more than %d bytes", maxHeaderBytes)
+	}
+	n, err := c.net.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	return n, err
+}
+
+func (c *conn) close() {
+	c.release()
+	_ = c.net.Close()
+}
+
+// release ends the watch on the caller's context; false if it has fired.
+func (c *conn) release() bool {
+	if c.stop == nil {
+		return true
+	}
+	ok := c.stop()
+	c.stop = nil
+	return ok
+}
+
+// maxKept is the size of a write buffer that is kept with a connection.
+const maxKept = 64 << 10
+
+func (c *conn) roundTrip(ctx context.Context, r Request) (res *http.Response, sent bool, err error) {
+	// A caller that hangs up must not keep the connection waiting.
+	c.stop = context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+	_ = c.net.SetDeadline(c.site.o.Now().Add(c.site.o.HeaderTimeout))
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	c.out = c.site.appendHead(c.out[:0], r)
+	if cap(c.out)+len(r.Body) <= maxKept {
+		c.out = append(c.out, r.Body...)
+		r.Body = nil
+	}
+	n, err := c.net.Write(c.out)
+	if err == nil && len(r.Body) > 0 {
+		_, err = c.net.Write(r.Body)
+		n++
+	}
+	clear(c.out) // it held the key
+	if err != nil {
+		// TLS reports what it wrote, not what left; a failed write may have
+		// sent a record.
+		return nil, n > 0 || !isRefused(err), fmt.Errorf("sending to the site: %w", err)
+	}
+	for range maxInterim {
+		c.left = maxHeaderBytes
+		res, err = http.ReadResponse(c.br, &http.Request{Method: http.MethodPost})
+		c.left = -1
+		if err != nil {
+			return nil, true, fmt.Errorf("waiting for the site's answer: %w", err)
+		}
+		if res.StatusCode >= 200 {
+			res.Body = &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: !res.Close}
+			return res, true, nil
+		}
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	return nil, true, errors.New("the site answers with an informational status that nobody asked for")
+}
+
+// isRefused says whether nothing at all can have left.
+func isRefused(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+func (s *Site) appendHead(b []byte, r Request) []byte {
+	b = append(b, "POST "...)
+	b = append(b, r.Path...)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(b, s.o.Site.Host...)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(r.Body)), 10)
+	for _, h := range r.Header {
+		b = append(b, "\r\n"...)
+		b = append(b, h[0]...)
+		b = append(b, ": "...)
+		b = append(b, h[1]...)
+	}
+	return append(b, "\r\n\r\n"...)
+}
+
+// body hands the connection back when the answer was read to its end.
+type body struct {
+	io.ReadCloser
+	c     *conn
+	ctx   context.Context //nolint:containedctx // the call's own; the body lives no longer
+	reuse bool
+	done  bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.done {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case errors.Is(err, io.EOF):
+		b.finish(b.reuse)
+	case err != nil:
+		b.finish(false)
+	case b.c.br.Buffered() == 0 && b.ctx.Err() == nil:
+		_ = b.c.net.SetReadDeadline(b.c.site.o.Now().Add(b.c.site.o.BodyTimeout))
+	}
+	return n, err
+}
+
+// Close drops the connection unless the answer was read to its end.
+func (b *body) Close() error {
+	b.finish(false)
+	return nil
+}
+
+func (b *body) finish(reuse bool) {
+	if b.done {
+		return
+	}
+	b.done = true
+	// Bytes beyond the answer would be taken for the next call's.
+	if b.c.release() && reuse && b.c.br.Buffered() == 0 {
+		b.c.site.put(b.c)
+		return
+	}
+	_ = b.c.net.Close()
+}
