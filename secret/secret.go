@@ -22,42 +22,47 @@ const MinLen = 16
 
 // Value is a credential. The zero Value holds nothing.
 //
-// The bytes sit behind a pointer because package fmt reads unexported fields
+// The bytes sit behind two pointers because package fmt reads unexported fields
 // by reflection without calling their methods: a struct that holds a plain
-// string leaks through many verbs whatever methods it has, a pointer does not.
+// string leaks through many verbs whatever methods it has, and one pointer is
+// followed where the verb does not fit (%s of an unexported pointer prints
+// "%!s(*[]uint8=&[107 101 121])"). A pointer to a pointer prints as an address.
 // A Value is immutable and safe for concurrent use.
-type Value struct{ p *[]byte }
+type Value struct{ p **[]byte }
 
 // New takes a copy of b.
 func New(b []byte) Value {
-	c := append([]byte(nil), b...)
-	return Value{p: &c}
+	return hold(append([]byte(nil), b...))
 }
 
 // FromString takes a copy of s, for libraries that hand out secrets as strings.
 func FromString(s string) Value {
-	c := []byte(s)
-	return Value{p: &c}
+	return hold([]byte(s))
+}
+
+func hold(b []byte) Value {
+	p := &b
+	return Value{p: &p}
 }
 
 // IsZero says whether v holds nothing or an empty credential.
-func (v Value) IsZero() bool { return v.p == nil || len(*v.p) == 0 }
+func (v Value) IsZero() bool { return len(v.bytes()) == 0 }
 
 // Len is the length of the credential in bytes.
 func (v Value) Len() int {
+	return len(v.bytes())
+}
+
+func (v Value) bytes() []byte {
 	if v.p == nil {
-		return 0
+		return nil
 	}
-	return len(*v.p)
+	return **v.p
 }
 
 // Reveal calls f with the bytes, which f must neither change nor keep.
 func (v Value) Reveal(f func([]byte)) {
-	if v.p != nil {
-		f(*v.p)
-		return
-	}
-	f(nil)
+	f(v.bytes())
 }
 
 // Same compares two credentials in constant time. Two zero Values are not the
@@ -66,7 +71,7 @@ func (v Value) Same(o Value) bool {
 	if v.IsZero() || o.IsZero() {
 		return false
 	}
-	return subtle.ConstantTimeCompare(*v.p, *o.p) == 1
+	return subtle.ConstantTimeCompare(v.bytes(), o.bytes()) == 1
 }
 
 // Format prints a placeholder whatever the verb.
