@@ -129,6 +129,13 @@ func TestLinesAreAsDocumented(t *testing.T) {
 		Upstream: 12345 * time.Microsecond, Hold: 2 * time.Second, Total: time.Millisecond + 7*time.Microsecond,
 		Result: audit.ResultFault, Retried: "key_changed", Redacted: 3,
 	})
+	err = l.Refused(&audit.Event{
+		Kind: audit.RefusedCall, ID: "r2", Method: "delete", Decision: audit.Refuse, Reason: "rate_limit",
+		Status: 200, Fault: 100, Hold: 20 * time.Second, Total: 20001 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +144,7 @@ func TestLinesAreAsDocumented(t *testing.T) {
 		`{"v":1,"seq":1,"prev":"00000000000000000000000000000000","t":"2026-11-23T08:08:07.006Z","ev":"start","software":"1.2","config":"c0ffee"}`,
 		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
 		`"ev":"outcome","id":"r1","status":200,"fault":104,"bytes_out":5,"upstream_ms":12.345,"hold_ms":2000,"total_ms":1.007,"result":"fault","retried":"key_changed","redacted":3}`,
+		`"ev":"refused","id":"r2","method":"delete","decision":"refuse","reason":"rate_limit","status":200,"fault":100,"hold_ms":20000,"total_ms":20001}`,
 		`"ev":"stop"}`,
 	}
 	for i, w := range want {
@@ -144,7 +152,7 @@ func TestLinesAreAsDocumented(t *testing.T) {
 			t.Errorf("line %d:\n%s\nwant at its end\n%s", i+1, got[i], w)
 		}
 	}
-	verified(t, b.String(), 4)
+	verified(t, b.String(), 5)
 }
 
 // A string from outside is one clean string in one line, whatever is in it.

@@ -31,8 +31,11 @@ func appendEvent(b []byte, e *Event, t time.Time) []byte {
 	b = append(b, '"')
 	b = str(b, `,"id":`, e.ID)
 	b = appendCall(b, e)
-	if e.Kind == Outcome {
+	switch e.Kind { //nolint:exhaustive // the others have no answer to tell of
+	case Outcome:
 		b = appendOutcome(b, e)
+	case RefusedCall:
+		b = appendAnswer(b, e)
 	}
 	b = num(b, `,"count":`, int64(e.Count))
 	b = str(b, `,"first_id":`, e.FirstID)
@@ -79,6 +82,19 @@ func appendOutcome(b []byte, e *Event) []byte {
 	b = str(b, `,"result":`, string(e.Result))
 	b = str(b, `,"retried":`, e.Retried)
 	return num(b, `,"redacted":`, int64(e.Redacted))
+}
+
+// appendAnswer appends what a caller got that was refused.
+func appendAnswer(b []byte, e *Event) []byte {
+	b = num(b, `,"status":`, int64(e.Status))
+	b = num(b, `,"fault":`, int64(e.Fault))
+	if e.Hold > 0 {
+		b = millis(b, `,"hold_ms":`, e.Hold)
+	}
+	if e.Total > 0 {
+		b = millis(b, `,"total_ms":`, e.Total)
+	}
+	return b
 }
 
 func num(b []byte, key string, n int64) []byte {

@@ -121,7 +121,8 @@ type Event struct {
 	// BytesIn is the length of the caller's body.
 	BytesIn int64
 
-	// What became of it: Outcome.
+	// What became of it: Outcome; Status, Fault, Hold and Total also of a
+	// RefusedCall.
 
 	// Status is the HTTP status the caller got; 0 is none.
 	Status int
