@@ -134,16 +134,16 @@ func (x *exchange) send() (*reply, error) {
 	start := x.p.cfg.Now()
 	defer func() { x.upstream += x.p.cfg.Now().Sub(start) }()
 	ctx := x.r.Context()
-	res, err := x.p.cfg.Site.Do(ctx, req)
+	res, err := x.st.Site.Do(ctx, req)
 	var ue *upstream.Error
 	if errors.As(err, &ue) && !gone(ctx) {
 		switch {
 		case ue.Reused && ue.Sent && !x.call.Writes:
 			x.retried = "connection_died"
-			res, err = x.p.cfg.Site.Do(ctx, req)
+			res, err = x.st.Site.Do(ctx, req)
 		case !ue.Sent && ue.Reused:
 			x.retried = "connection_closed"
-			res, err = x.p.cfg.Site.Do(ctx, req)
+			res, err = x.st.Site.Do(ctx, req)
 		}
 	}
 	if err != nil {
@@ -385,11 +385,11 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 	used := x.cred
 	ctx, cancel := context.WithTimeout(x.r.Context(), refreshWait)
 	defer cancel()
-	if _, err := x.p.cfg.Keys.Refresh(ctx, x.scriptName); err != nil {
+	if _, err := x.st.Keys.Refresh(ctx, x.scriptName); err != nil {
 		x.p.cfg.Logger.Warn("the key source was asked after an authentication fault and did not answer",
 			slog.String("script", x.scriptName), slog.Any("error", err))
 	}
-	now, err := x.p.cfg.Keys.Credential(x.scriptName)
+	now, err := x.st.Keys.Credential(x.scriptName)
 	if err == nil && (!now.Key.Same(used.Key) || now.SiteName != used.SiteName) {
 		// The fault proves that nothing was done, and the key has changed since.
 		x.cred, x.retried = now, "key_changed"

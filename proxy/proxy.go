@@ -55,8 +55,6 @@ type Sender interface {
 // Config is what a proxy needs for its whole life. All fields are required.
 type Config struct {
 	Version string
-	Site    Sender
-	Keys    Keys
 	Audit   Auditor
 	Metrics Metrics
 	Logger  *slog.Logger
@@ -68,6 +66,10 @@ type Config struct {
 // State is what a reload replaces, all at once. It is immutable.
 type State struct {
 	Scripts map[string]*Script
+	// Keys and Site are where the scripts' keys are and where calls go: a call
+	// ends with those that it began with.
+	Keys Keys
+	Site Sender
 	// MaxBody is the largest request body in bytes, MaxDepth its nesting.
 	MaxBody  int64
 	MaxDepth int
@@ -270,7 +272,7 @@ func (x *exchange) credential() bool {
 	if x.script == nil {
 		return true
 	}
-	c, err := x.p.cfg.Keys.Credential(x.scriptName)
+	c, err := x.st.Keys.Credential(x.scriptName)
 	if err == nil {
 		x.cred = c
 		x.credClass = x.class()

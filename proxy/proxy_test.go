@@ -134,7 +134,7 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 
 	logger := slog.New(slog.NewTextHandler(s.logs, nil))
 	st := &proxy.State{
-		MaxBody: 1 << 20, MaxDepth: flow.DefaultMaxDepth, Contact: "#pipeline",
+		Site: up, Keys: s.keys, MaxBody: 1 << 20, MaxDepth: flow.DefaultMaxDepth, Contact: "#pipeline",
 		Scripts: map[string]*proxy.Script{"pub": {
 			Limiter: limit.New(limit.Options{}),
 			Policy: policy.Compile(policy.Script{Name: "pub", Sudo: []string{"joe"}, Rules: []policy.Rule{
@@ -154,7 +154,7 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 		o(st, l)
 	}
 	s.proxy = proxy.New(proxy.Config{
-		Version: "1.2.3", Site: up, Keys: s.keys, Audit: s.audit, Metrics: noMetrics{}, Logger: logger,
+		Version: "1.2.3", Audit: s.audit, Metrics: noMetrics{}, Logger: logger,
 		Now: time.Now, Entropy: rand.Reader,
 	}, st, limit.NewBytes(64<<20))
 	s.server = proxy.NewServer(logger, 100)
