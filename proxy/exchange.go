@@ -59,9 +59,10 @@ type exchange struct {
 	result   audit.Result
 }
 
-func (p *Proxy) begin(l *Listener, w http.ResponseWriter, r *http.Request) *exchange {
-	now := p.cfg.Now()
-	x := &exchange{p: p, l: l, st: p.state.Load(), w: w, r: r, began: now, id: p.ids.next(now)}
+func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *exchange {
+	now, st := p.cfg.Now(), p.state.Load()
+	l := st.Listeners[listener]
+	x := &exchange{p: p, l: l, st: st, w: w, r: r, began: now, id: p.ids.next(now)}
 	h := w.Header()
 	h[headerRequestID] = []string{x.id}
 	h["Cache-Control"] = []string{"no-store"}

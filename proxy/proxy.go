@@ -66,6 +66,9 @@ type Config struct {
 // State is what a reload replaces, all at once. It is immutable.
 type State struct {
 	Scripts map[string]*Script
+	// Listeners are the data ports by name. One that is going away stays until
+	// its last call has ended.
+	Listeners map[string]*Listener
 	// Keys and Site are where the scripts' keys are and where calls go: a call
 	// ends with those that it began with.
 	Keys Keys
@@ -134,14 +137,15 @@ func (p *Proxy) Replace(st *State) { p.state.Store(st) }
 // Drain makes every further answer close its connection.
 func (p *Proxy) Drain() { p.draining.Store(true) }
 
-// Handler serves one listener.
-func (p *Proxy) Handler(l *Listener) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(l, w, r) })
+// Handler serves the listener of that name, which every State must have for as
+// long as the handler is called.
+func (p *Proxy) Handler(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(name, w, r) })
 }
 
 // serve is one request from top to bottom.
-func (p *Proxy) serve(l *Listener, w http.ResponseWriter, r *http.Request) {
-	x := p.begin(l, w, r)
+func (p *Proxy) serve(listener string, w http.ResponseWriter, r *http.Request) {
+	x := p.begin(listener, w, r)
 	defer x.finish() // the only place where an outcome is recorded
 	if x.admit() {
 		p.forward(x)

@@ -153,6 +153,7 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 	for _, o := range opts {
 		o(st, l)
 	}
+	st.Listeners = map[string]*proxy.Listener{l.Name: l}
 	s.proxy = proxy.New(proxy.Config{
 		Version: "1.2.3", Audit: s.audit, Metrics: noMetrics{}, Logger: logger,
 		Now: time.Now, Entropy: rand.Reader,
@@ -160,7 +161,7 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 	s.server = proxy.NewServer(logger, 100)
 	l.Crowded = s.server.Crowded
 	done := make(chan struct{})
-	go func() { defer close(done); _ = s.server.Serve(ln, s.proxy.Handler(l)) }()
+	go func() { defer close(done); _ = s.server.Serve(ln, s.proxy.Handler(l.Name)) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
