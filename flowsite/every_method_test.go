@@ -1,0 +1,1 @@
+package flowsite_test

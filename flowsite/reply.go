@@ -1,0 +1,155 @@
+package flowsite
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"hash/fnv"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const (
+	jsonType = "application/json; charset=utf-8"
+	// CookieCanary is the value of the cookie in every answer. No caller of
+	// the proxy may see it.
+	CookieCanary = "canary-session-cookie"
+)
+
+// reply answers the call: as planned, or with its outcome.
+func (x *exchange) reply(plan *Fault, out outcome) {
+	x.site.mu.Lock()
+	hook := x.site.hook
+	x.site.mu.Unlock()
+	if hook != nil {
+		hook(x.rec)
+	}
+	if plan == nil {
+		plan = &Fault{}
+	}
+	if !plan.wait(x.r.Context()) || plan.Reset || plan.Close {
+		plan.hangUp(x.w)
+	}
+	status, body := http.StatusOK, out.body
+	h := x.w.Header()
+	h.Set("Content-Type", jsonType)
+	if plan.fails() {
+		var more http.Header
+		status, more, body = plan.failure()
+		maps.Copy(h, more)
+	}
+	maps.Copy(h, plan.Header)
+	x.siteHeaders(status, body)
+	if x.site.opts.Echo {
+		echoHeaders(h, out.secret)
+	}
+	x.send(plan, status, body)
+}
+
+// send writes the body, compressed where the caller takes gzip.
+func (x *exchange) send(plan *Fault, status int, body []byte) {
+	h := x.w.Header()
+	if !x.site.opts.Plain && acceptsGzip(x.r.Header.Get("Accept-Encoding")) && len(body) > 0 {
+		body = x.site.compress(body)
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Vary", "Accept-Encoding")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	x.w.WriteHeader(status)
+	switch {
+	case plan.Truncate > 0:
+		plan.cut(x.w, body)
+	case plan.Slow != nil:
+		if plan.drip(x.r.Context(), x.w, body) != nil {
+			panic(http.ErrAbortHandler)
+		}
+	default:
+		_, _ = x.w.Write(body) // a caller that went away is no fault of ours
+	}
+}
+
+func acceptsGzip(v string) bool {
+	for part := range strings.SplitSeq(v, ",") {
+		name, q, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.TrimSpace(name) == "gzip" && strings.TrimSpace(q) != "q=0" {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Site) compress(body []byte) []byte {
+	var out bytes.Buffer
+	zw, ok := s.gz.Get().(*gzip.Writer)
+	if !ok {
+		zw, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails on a bad level only
+	}
+	zw.Reset(&out)
+	_, _ = zw.Write(body) // a Buffer takes everything
+	_ = zw.Close()
+	s.gz.Put(zw)
+	return out.Bytes()
+}
+
+// siteHeaders are those of flow-protocol §5.1 (VCR), and a cookie (§6.1).
+func (x *exchange) siteHeaders(status int, body []byte) {
+	sum := fnv.New64a()
+	_, _ = sum.Write(body) // never fails
+	h := x.w.Header()
+	h.Set("Status", strconv.Itoa(status)+" "+http.StatusText(status))
+	h.Set("X-Request-Id", "site-"+strconv.Itoa(x.rec.N))
+	h.Set("Etag", `W/"`+hex.EncodeToString(sum.Sum(nil))+`"`)
+	h.Set("Cache-Control", "private, max-age=0, must-revalidate")
+	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	h.Set("X-Frame-Options", "SAMEORIGIN")
+	h.Set("Server", "nginx + Phusion Passenger(R)")
+	h.Set("Set-Cookie", "_session_id="+CookieCanary+"; path=/; HttpOnly; Secure")
+	x.cors()
+}
+
+// cors mirrors the Origin, as REST does on the real site (§6.4).
+func (x *exchange) cors() {
+	origin := x.r.Header.Get("Origin")
+	if !x.site.opts.CORS || origin == "" {
+		return
+	}
+	h := x.w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "authorization, content-type, accept, accept-language, content-language, range, origin")
+	h.Set("Access-Control-Max-Age", "3600")
+}
+
+func (x *exchange) preflight() {
+	x.note()
+	x.siteHeaders(http.StatusOK, nil)
+	x.w.WriteHeader(http.StatusOK)
+}
+
+// violate refuses a request that no client would send, and remembers why.
+func (x *exchange) violate(found ...string) {
+	x.rec.Violations = found
+	x.note()
+	x.site.mu.Lock()
+	hook := x.site.hook
+	x.site.mu.Unlock()
+	if hook != nil {
+		hook(x.rec)
+	}
+	body := []byte("flowsite: no client sends this:\n" + strings.Join(found, "\n") + "\n")
+	h := x.w.Header()
+	x.siteHeaders(http.StatusBadRequest, body)
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	x.w.WriteHeader(http.StatusBadRequest)
+	_, _ = x.w.Write(body)
+}
+
+func (x *exchange) note() {
+	x.site.mu.Lock()
+	defer x.site.mu.Unlock()
+	x.site.rec.add(x.rec)
+}
