@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"stagedoor/config"
+)
+
+func (c *commands) serve() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve tools",
+		Long: `Serve tools by the configuration until SIGTERM or an interrupt: then calls in
+flight are finished (drain: in the configuration bounds how long) and the exit
+code is 0. SIGHUP reads the configuration again, all of it or, where it is
+wrong, none; it also looks at every key and opens the audit file anew.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.runServe(cmd.Context(), c.configPath())
+		},
+	}
+}
+
+func (c *commands) runServe(ctx context.Context, path string) error {
+	harden()
+	cfg, err := config.Load(path)
+	if err != nil {
+		return cannotStart(err)
+	}
+	logger := newLogger(cfg, c.err)
+	for i := range cfg.Warnings {
+		logger.Warn("configuration", slog.String("warning", cfg.Warnings[i].Msg), slog.Int("line", cfg.Warnings[i].Line))
+	}
+	// Before anything that takes time: a SIGHUP would end the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	health, err := openHealth(ctx, cfg, logger) // first: probes see a start that takes long
+	if err != nil {
+		return cannotStart(err)
+	}
+	defer health.close()
+	site, err := openSite(cfg)
+	if err != nil {
+		return cannotStart(err)
+	}
+	keys, err := openKeys(ctx, cfg, nil, logger)
+	if err != nil {
+		return cannotStart(err)
+	}
+	s, err := newStack(ctx, cfg, keys, site, c.out, logger)
+	if err != nil {
+		return cannotStart(err)
+	}
+	s.start()
+	health.watch(s)
+	logger.Info("serving", slog.String("version", software()), slog.String("site", cfg.Site), slog.Int("scripts", len(cfg.Scripts)))
+
+	for {
+		select {
+		case <-hup:
+			s.reload(ctx, path)
+		case err = <-s.failed:
+			return no(joinStop(err, s))
+		case <-ctx.Done():
+			drain := s.config().Drain
+			logger.Info("draining", slog.Duration("at_most", drain))
+			if err := s.stop(drain); err != nil {
+				return no(err)
+			}
+			logger.Info("stopped")
+			return nil
+		}
+	}
+}
+
+func joinStop(err error, s *stack) error {
+	if stopErr := s.stop(s.config().Drain); stopErr != nil {
+		return fmt.Errorf("%w; and then: %w", err, stopErr)
+	}
+	return err
+}
