@@ -16,9 +16,9 @@ import (
 // scrape is what /metrics says, without comments.
 func scrape(t *testing.T, reg *prometheus.Registry) string {
 	t.Helper()
-	_, body := ask(t, serve(t, admin.Options{Metrics: reg}), "GET", "/metrics", nil)
+	res := ask(t, serve(t, admin.Options{Metrics: reg}), "GET", "/metrics", nil)
 	var out []string
-	for line := range strings.Lines(body) {
+	for line := range strings.Lines(res.body) {
 		if !strings.HasPrefix(line, "#") {
 			out = append(out, line)
 		}

@@ -37,7 +37,14 @@ func serve(t *testing.T, o admin.Options) string {
 	return l.Addr().String()
 }
 
-func ask(t *testing.T, addr, method, path string, change func(*http.Request)) (*http.Response, string) {
+// answer is a whole response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func ask(t *testing.T, addr, method, path string, change func(*http.Request)) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, http.NoBody)
 	if err != nil {
@@ -56,7 +63,7 @@ func ask(t *testing.T, addr, method, path string, change func(*http.Request)) (*
 	if _, err := io.Copy(&b, res.Body); err != nil {
 		t.Fatal(err)
 	}
-	return res, b.String()
+	return answer{res.StatusCode, res.Header, b.String()}
 }
 
 func TestRoutes(t *testing.T) {
@@ -91,15 +98,15 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/livez", func(r *http.Request) { r.Host = "LocalHost:99" }, 200, ""},
 		{"GET", "/livez", func(r *http.Request) { r.Host = "[::1]" }, 200, ""},
 	} {
-		res, body := ask(t, addr, c.method, c.path, c.change)
-		if res.StatusCode != c.status || !strings.Contains(body, c.body) {
-			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, res.StatusCode, body, c.status, c.body)
+		res := ask(t, addr, c.method, c.path, c.change)
+		if res.status != c.status || !strings.Contains(res.body, c.body) {
+			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, res.status, res.body, c.status, c.body)
 		}
-		if res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s %s: headers %v", c.method, c.path, res.Header)
+		if res.header.Get("Cache-Control") != "no-store" || res.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s %s: headers %v", c.method, c.path, res.header)
 		}
-		if res.Header.Get("Access-Control-Allow-Origin") != "" || res.Header.Get("Location") != "" {
-			t.Errorf("%s %s: headers %v", c.method, c.path, res.Header)
+		if res.header.Get("Access-Control-Allow-Origin") != "" || res.header.Get("Location") != "" {
+			t.Errorf("%s %s: headers %v", c.method, c.path, res.header)
 		}
 	}
 }
@@ -188,8 +195,8 @@ func TestProbeFails(t *testing.T) {
 func TestZeroOptionsAreNeverReady(t *testing.T) {
 	addr := serve(t, admin.Options{})
 	for path, want := range map[string]int{"/startupz": 503, "/readyz": 503, "/livez": 200, "/metrics": 404} {
-		if res, _ := ask(t, addr, http.MethodGet, path, nil); res.StatusCode != want {
-			t.Errorf("%s: %d, want %d", path, res.StatusCode, want)
+		if res := ask(t, addr, http.MethodGet, path, nil); res.status != want {
+			t.Errorf("%s: %d, want %d", path, res.status, want)
 		}
 	}
 }

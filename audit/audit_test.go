@@ -562,6 +562,7 @@ func BenchmarkAppendParallel(b *testing.B) {
 }
 
 func benchmarkAppend(b *testing.B, run func(func())) {
+	b.Helper()
 	l, err := audit.Open(audit.Options{Path: filepath.Join(b.TempDir(), "audit.log"), MinFree: -1})
 	if err != nil {
 		b.Fatal(err)

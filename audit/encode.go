@@ -159,7 +159,7 @@ func appendString(b []byte, s string, limit int) []byte {
 		r, n := rune(c), 1
 		if c >= utf8.RuneSelf {
 			r, n = utf8.DecodeRuneInString(s[i:])
-			if !(r == utf8.RuneError && n == 1) && !acts(r) {
+			if (r != utf8.RuneError || n != 1) && !acts(r) {
 				i += n
 				continue
 			}

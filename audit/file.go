@@ -68,7 +68,7 @@ func (s *sink) openFile() error {
 // lock keeps a second process from breaking the chain. A file system without
 // locks goes without.
 func lock(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits an int
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("%s is being written by another process", f.Name())
 	}

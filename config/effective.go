@@ -48,8 +48,12 @@ func (c *Config) Effective() []byte {
 
 type writer struct{ strings.Builder }
 
+func (w *writer) printf(format string, args ...any) {
+	fmt.Fprintf(&w.Builder, format, args...)
+}
+
 func (w *writer) open(depth int, name string) {
-	fmt.Fprintf(w, "%s%s:\n", strings.Repeat("  ", depth), name)
+	w.printf("%s%s:\n", strings.Repeat("  ", depth), name)
 }
 
 func (w *writer) line(depth int, name, value string, isDefault bool) {
@@ -57,7 +61,7 @@ func (w *writer) line(depth int, name, value string, isDefault bool) {
 	if isDefault {
 		mark = "  # default"
 	}
-	fmt.Fprintf(w, "%s%s: %s%s\n", strings.Repeat("  ", depth), name, value, mark)
+	w.printf("%s%s: %s%s\n", strings.Repeat("  ", depth), name, value, mark)
 }
 
 // text writes a text that may be left out.
@@ -96,7 +100,7 @@ func onOff(b bool) string {
 }
 
 func (w *writer) listener(c *Config, l *Listener) {
-	fmt.Fprintf(w, "  - address: %s\n", quote(l.Address))
+	w.printf("  - address: %s\n", quote(l.Address))
 	if l.Name != l.Address {
 		w.text(2, "name", l.Name)
 	}
@@ -218,7 +222,7 @@ func (w *writer) script(c *Config, s *Script) {
 	}
 	w.open(2, "allow")
 	for i := range s.Allow {
-		fmt.Fprintf(w, "      - %s\n", ruleText(&s.Allow[i]))
+		w.printf("      - %s\n", ruleText(&s.Allow[i]))
 	}
 }
 

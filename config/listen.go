@@ -215,29 +215,36 @@ func (r *reading) served() {
 		}
 		for _, s := range l.Scripts {
 			used[s] = true
-			if !slices.Contains(all, s) {
-				r.error(pos.scriptNode(s), fmt.Sprintf("there is no script %q", s), didYouMean(s, all))
-			}
 		}
-		if d := pos.defaultScript; l.DefaultScript != "" && !slices.Contains(l.Scripts, l.DefaultScript) {
-			r.value(d, quoted(d)+" is not served here", didYouMean(l.DefaultScript, l.Scripts))
-		}
-		if n := len(l.Scripts); n > 1 && !l.Shared {
-			at := pos.address.where()
-			if pos.scripts != nil {
-				at = pos.scripts.key.place
-			}
-			r.error(at, fmt.Sprintf("%d scripts on a listener that can't tell callers apart: each caller may use all of them", n),
-				"if that is right, write it out beside the address: shared: true")
-		}
+		r.servedBy(l, pos, all)
+	}
+	if len(r.cfg.Listeners) == 0 {
+		return // what is wrong there has been said
 	}
 	for i := range r.cfg.Scripts {
-		if len(r.cfg.Listeners) == 0 {
-			break
-		}
 		if s := &r.cfg.Scripts[i]; !used[s.Name] {
 			r.error(r.seen.scripts[i].node.key.place, fmt.Sprintf("no listener serves %q: its rules can never match", s.Name), "add it to the scripts of a listener, or remove it")
 		}
+	}
+}
+
+// servedBy checks the scripts that one listener names.
+func (r *reading) servedBy(l *Listener, pos listenPos, all []string) {
+	for _, s := range l.Scripts {
+		if !slices.Contains(all, s) {
+			r.error(pos.scriptNode(s), fmt.Sprintf("there is no script %q", s), didYouMean(s, all))
+		}
+	}
+	if d := pos.defaultScript; l.DefaultScript != "" && !slices.Contains(l.Scripts, l.DefaultScript) {
+		r.value(d, quoted(d)+" is not served here", didYouMean(l.DefaultScript, l.Scripts))
+	}
+	if n := len(l.Scripts); n > 1 && !l.Shared {
+		at := pos.address.where()
+		if pos.scripts != nil {
+			at = pos.scripts.key.place
+		}
+		r.error(at, fmt.Sprintf("%d scripts on a listener that can't tell callers apart: each caller may use all of them", n),
+			"if that is right, write it out beside the address: shared: true")
 	}
 }
 

@@ -317,7 +317,7 @@ func (r *reading) size(dst *int64, lo, hi int64) reader {
 			r.value(n, quoted(n)+" is no size", hint)
 			return
 		}
-		v, _ := strconv.ParseInt(m[1], 10, 64) //nolint:errcheck // ten digits
+		v, _ := strconv.ParseInt(m[1], 10, 64) // ten digits fit
 		switch m[2] {
 		case "KiB":
 			v <<= 10

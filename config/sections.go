@@ -118,14 +118,17 @@ func validHost(s string) bool {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return false
 		}
-		for i := range len(label) {
-			c := label[i]
-			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
-				return false
-			}
+		if strings.ContainsFunc(label, outsideNames) {
+			return false
 		}
 	}
 	return true
+}
+
+// outsideNames is true of what no host name is made of.
+func outsideNames(c rune) bool {
+	inside := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
+	return !inside
 }
 
 // loopback says whether a host of an address is this one and no other.

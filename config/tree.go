@@ -217,7 +217,7 @@ func isText(t *token.Token) bool {
 
 // refused says why a token is not for this file. The other types are fine.
 func refused(t *token.Token) (msg, hint string) {
-	switch t.Type { //nolint:exhaustive // a list of the refused among the forty of YAML
+	switch t.Type { // the refused among the forty of YAML
 	case token.AliasType:
 		if t.Next != nil && t.Next.Type == token.StringType && t.Next.Position.Line == t.Position.Line && t.Next.Position.Column == t.Position.Column+1 {
 			return "an alias of YAML", "write the value out, so that a line says all it means; a glob needs quotes: \"*\""
@@ -272,7 +272,7 @@ func (n *nesting) deep(t *token.Token) bool {
 		}
 		n.columns = append(n.columns, t.Position.Column)
 	}
-	switch t.Type { //nolint:exhaustive // only what nests
+	switch t.Type { // only what nests
 	case token.SequenceStartType, token.MappingStartType:
 		n.flow++
 	case token.SequenceEndType, token.MappingEndType:

@@ -26,8 +26,8 @@ func TestBytes(t *testing.T) {
 		go func() { small <- b.Acquire(t.Context(), 10) }()
 		synctest.Wait()
 		select {
-		case <-small:
-			t.Error("a small body overtook a big one")
+		case err := <-small:
+			t.Errorf("a small body overtook a big one: %v", err)
 		default:
 		}
 		hangUp()

@@ -76,7 +76,7 @@ func (q *line) went(name string, want time.Duration) {
 	}
 }
 
-func (q *line) refused(name string, reason limit.Reason, want time.Duration) *limit.Refused {
+func (q *line) refused(name string, reason limit.Reason, want time.Duration) limit.Refused {
 	q.t.Helper()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -87,7 +87,7 @@ func (q *line) refused(name string, reason limit.Reason, want time.Duration) *li
 	if r.Reason != reason || !near(q.at[name], want) {
 		q.t.Errorf("%s: %s after %v, want %s after %v", name, r.Reason, q.at[name], reason, want)
 	}
-	return r
+	return *r
 }
 
 // near allows for the nanoseconds that tokens as floats lose.
@@ -231,8 +231,8 @@ func TestSlotFirstThenTokens(t *testing.T) {
 			q.call(q.t.Context(), n, 1, 0)
 		}
 		q.wg.Wait()
-		for n, want := range map[string]time.Duration{"a": 10, "b": 10, "c": 10, "d": 11} {
-			q.went(n, want*time.Second)
+		for n, want := range map[string]time.Duration{"a": 10 * time.Second, "b": 10 * time.Second, "c": 10 * time.Second, "d": 11 * time.Second} {
+			q.went(n, want)
 		}
 	})
 }

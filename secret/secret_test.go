@@ -73,7 +73,7 @@ func TestNothingEncodesASecret(t *testing.T) {
 func refuseCanary(t *testing.T, what, got string) {
 	t.Helper()
 	hex := fmt.Sprintf("%x", canary)
-	dec := strings.Trim(fmt.Sprint([]byte(canary)), "[]")
+	dec := strings.Trim(fmt.Sprintf("%d", []byte(canary)), "[]")
 	for _, bad := range []string{canary, hex, strings.ToUpper(hex), dec} {
 		if strings.Contains(got, bad) {
 			t.Errorf("%s leaks: %s", what, got)
@@ -95,9 +95,10 @@ func TestSame(t *testing.T) {
 }
 
 // TestRevealIsCalledWhereItMayBe holds the promise that a secret is opened in
-// one place: where the bytes of a call are built and an answer is searched.
+// one place: where the bytes of a call are built and an answer is searched. The
+// login to Vault is beside it: its client takes its own token as a string.
 func TestRevealIsCalledWhereItMayBe(t *testing.T) {
-	may := []string{"flow/"}
+	may := []string{"flow/", "vault/login.go"}
 	seen := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
