@@ -301,8 +301,7 @@ func python(t *testing.T, interpreter, script string, env []string, args ...stri
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		var e *exec.ExitError
-		if !errors.As(err, &e) {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 			t.Fatal(err)
 		}
 		t.Fatalf("%s: %v\n%s%s", filepath.Base(script), err, out.String(), errs.String())

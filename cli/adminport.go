@@ -40,11 +40,11 @@ func openHealth(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*
 	h.server = admin.NewServer(admin.Options{
 		Started: h.started, Ready: h.ready, Metrics: prometheus.GathererFunc(h.gather), Logger: logger,
 	})
-	logger.Info("listening", slog.String("listener", "admin"), slog.String("address", ln.Addr().String()))
+	logger.InfoContext(ctx, "listening", slog.String("listener", "admin"), slog.String("address", ln.Addr().String()))
 	go func() {
 		defer close(h.done)
 		if err := h.server.Serve(ln); err != nil {
-			logger.Error("the admin listener stopped", slog.Any("error", err))
+			logger.ErrorContext(ctx, "the admin listener stopped", slog.Any("error", err))
 		}
 	}()
 	return h, nil

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -298,9 +299,7 @@ func (l *lines) of(id string) map[string]any {
 	for line := range strings.Lines(all) {
 		var m map[string]any
 		if json.Unmarshal([]byte(line), &m) == nil && m["id"] == id {
-			for k, v := range m {
-				merged[k] = v
-			}
+			maps.Copy(merged, m)
 		}
 	}
 	return merged

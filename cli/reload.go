@@ -19,18 +19,18 @@ import (
 // way keys are looked at anew and the audit file is opened anew.
 func (s *stack) reload(ctx context.Context, path string) {
 	if err := s.log.Reopen(); err != nil {
-		s.logger.Error("the audit file could not be opened anew; the old one stays in use", slog.Any("error", err))
+		s.logger.ErrorContext(ctx, "the audit file could not be opened anew; the old one stays in use", slog.Any("error", err))
 	}
 	err := s.tryReload(ctx, path)
 	e := audit.Event{Kind: audit.Reload, Config: fingerprint(s.config())}
 	if err != nil {
 		e.Reason = "refused"
 		s.metrics.ConfigRefused()
-		s.logger.Error("the new configuration was refused; the old one stays in force", slog.Any("error", err))
+		s.logger.ErrorContext(ctx, "the new configuration was refused; the old one stays in force", slog.Any("error", err))
 		s.keys().RefreshAll(ctx)
 	} else {
 		s.metrics.ConfigLoaded(time.Now())
-		s.logger.Info("configuration reloaded", slog.String("config", e.Config))
+		s.logger.InfoContext(ctx, "configuration reloaded", slog.String("config", e.Config))
 	}
 	s.log.Note(&e)
 }
@@ -65,7 +65,7 @@ func (s *stack) tryReload(ctx context.Context, path string) error {
 		return err
 	}
 	for i := range next.Warnings {
-		s.logger.Warn("configuration", slog.String("warning", next.Warnings[i].Msg), slog.Int("line", next.Warnings[i].Line))
+		s.logger.WarnContext(ctx, "configuration", slog.String("warning", next.Warnings[i].Msg), slog.Int("line", next.Warnings[i].Line))
 	}
 	return nil
 }

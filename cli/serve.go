@@ -36,7 +36,7 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	}
 	logger := newLogger(cfg, c.err)
 	for i := range cfg.Warnings {
-		logger.Warn("configuration", slog.String("warning", cfg.Warnings[i].Msg), slog.Int("line", cfg.Warnings[i].Line))
+		logger.WarnContext(ctx, "configuration", slog.String("warning", cfg.Warnings[i].Msg), slog.Int("line", cfg.Warnings[i].Line))
 	}
 	// Before anything that takes time: a SIGHUP would end the process.
 	hup := make(chan os.Signal, 1)
@@ -62,7 +62,7 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	}
 	s.start()
 	health.watch(s)
-	logger.Info("serving", slog.String("version", software()), slog.String("site", cfg.Site), slog.Int("scripts", len(cfg.Scripts)))
+	logger.InfoContext(ctx, "serving", slog.String("version", software()), slog.String("site", cfg.Site), slog.Int("scripts", len(cfg.Scripts)))
 
 	for {
 		select {
@@ -72,11 +72,11 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 			return no(joinStop(err, s))
 		case <-ctx.Done():
 			drain := s.config().Drain
-			logger.Info("draining", slog.Duration("at_most", drain))
+			logger.InfoContext(ctx, "draining", slog.Duration("at_most", drain))
 			if err := s.stop(drain); err != nil {
 				return no(err)
 			}
-			logger.Info("stopped")
+			logger.InfoContext(ctx, "stopped")
 			return nil
 		}
 	}
