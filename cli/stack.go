@@ -204,8 +204,10 @@ func (s *stack) openPort(ctx context.Context, l config.Listener, maxConns int) (
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening on %s: %w", l.Address, err), ln.Close())
 	}
+	server := proxy.NewServer(s.logger, maxConns)
+	server.OnConnections = s.metrics.Connections
 	return &port{
-		cfg: l, ln: ln, door: number, server: proxy.NewServer(s.logger, maxConns),
+		cfg: l, ln: ln, door: number, server: server,
 		unnamed: limit.New(limit.Options{Rate: unnamedRate, InFlight: unnamedInFlight}),
 	}, nil
 }
