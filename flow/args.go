@@ -1,5 +1,11 @@
 package flow
 
+import (
+	"bytes"
+	"slices"
+	"strconv"
+)
+
 // The arguments of each RPC method (flow-protocol §2.1). Every member is
 // known, or the call is refused: a member that we can't read may decide on the
 // site what we did not see here.
@@ -45,6 +51,7 @@ func unknownMember(name string) error {
 
 // request reads an argument that is an object.
 func (w *walker) request(c *Call) error {
+	c.Touches = make([]Touch, 0, 8)
 	r := &request{w: w, c: c}
 	if err := w.object("argument", r.member); err != nil {
 		return err
@@ -58,33 +65,70 @@ type request struct {
 	c       *Call
 	pending []pending
 
-	inBatch             bool
-	project, user       string // linked types, "" when absent
-	hasProject, hasUser bool
-	entityType, entity  string
+	seen map[Touch]struct{} // nil while the touches are few
+
+	inBatch            bool
+	listsFields        bool   // return_fields was there
+	project, user      string // linked types, "" when absent
+	entityType, entity string
 }
 
 func (r *request) touch(t Touch) {
-	if len(r.c.Touches) < 64 { // beyond, repeats cost less than looking for them
-		for _, o := range r.c.Touches {
-			if o == t {
-				return
+	c := r.c
+	if len(c.Touches) < shortList {
+		if slices.Contains(c.Touches, t) {
+			return
+		}
+	} else {
+		if r.seen == nil {
+			r.seen = make(map[Touch]struct{}, 4*shortList)
+			for _, o := range c.Touches {
+				r.seen[o] = struct{}{}
 			}
 		}
+		if _, ok := r.seen[t]; ok {
+			return
+		}
+		r.seen[t] = struct{}{}
 	}
-	r.c.Touches = append(r.c.Touches, t)
+	r.w.reach++
+	c.Touches = append(c.Touches, t)
 }
 
-func (r *request) later(path string, use Use) {
-	r.pending = append(r.pending, pending{path, use})
+// path takes a field path, at once if the type that it starts from is known.
+func (r *request) path(path string, use Use) error {
+	if r.w.reach+len(r.pending) >= MaxReach {
+		return shape("more than " + strconv.Itoa(MaxReach) + " fields are named")
+	}
+	if r.c.Type == "" {
+		r.pending = append(r.pending, pending{path, use})
+		return nil
+	}
+	return hops(r.c.Type, path, use, r.touch)
+}
+
+// opaque reads a value that the protocol leaves open. What it reaches can't be
+// told, but for the name of a credential field.
+func (r *request) opaque() error {
+	r.w.noted = func(text string) {
+		if name, ok := secretIn(text); ok {
+			r.touch(Touch{Field: name, Use: UseFilter})
+		}
+	}
+	defer func() { r.w.noted = nil }()
+	return r.w.value(nil)
 }
 
 // member reads one member of the argument.
 func (r *request) member(name string) error {
 	if name == "type" && takesType(r.c.Method) {
 		t, err := r.w.typeName("type")
+		if err != nil {
+			return err
+		}
 		r.c.Type = t
-		return err
+		r.touch(Touch{Type: t, Use: groupUse(r.c.Group)})
+		return nil
 	}
 	switch r.c.Method {
 	case "read", "summarize":
@@ -113,10 +157,11 @@ func (r *request) readMember(name string) error {
 	w, read := r.w, r.c.Method == "read"
 	switch {
 	case name == "filters":
-		return r.filters(func(path string) error { r.later(path, UseFilter); return nil })
+		return r.filters(func(path string) error { return r.path(path, UseFilter) })
 	case name == "include_archived_projects":
 		return w.plain(name)
 	case read && name == "return_fields":
+		r.listsFields = true
 		return r.paths(name, UseReturn)
 	case read && name == "sorts":
 		return r.fieldObjects(name, UseSort, "direction")
@@ -138,8 +183,10 @@ func (r *request) readMember(name string) error {
 func (r *request) paths(what string, use Use) error {
 	return r.w.array(what, func(int) error {
 		p, err := r.w.text(what)
-		r.later(p, use)
-		return err
+		if err != nil {
+			return err
+		}
+		return r.path(p, use)
 	})
 }
 
@@ -149,8 +196,10 @@ func (r *request) fieldObjects(what string, use Use, extras ...string) error {
 		return r.w.object(what, func(name string) error {
 			if name == "field" || name == "field_name" || name == "column" {
 				p, err := r.w.text(what)
-				r.later(p, use)
-				return err
+				if err != nil {
+					return err
+				}
+				return r.path(p, use)
 			}
 			for _, e := range extras {
 				if name == e {
@@ -181,10 +230,11 @@ func (r *request) paging() error {
 // (a path string, a cut's id), so what they reach can't be read: they need a
 // rule that names them (flow-protocol §2.5).
 func (r *request) presets() error {
-	return r.w.array("additional_filter_presets", func(int) error {
-		return r.w.object("additional_filter_presets", func(name string) error {
+	const what = "additional_filter_presets"
+	return r.w.array(what, func(i int) error {
+		err := r.w.object(what, func(name string) error {
 			if name != "preset_name" {
-				return r.w.value(nil)
+				return r.opaque()
 			}
 			s, err := r.w.text(name)
 			if err == nil && !IsName(s) {
@@ -193,12 +243,19 @@ func (r *request) presets() error {
 			r.c.Presets = append(r.c.Presets, s)
 			return err
 		})
+		if err == nil && len(r.c.Presets) != i+1 {
+			return shape("a filter preset has no preset_name")
+		}
+		return err
 	})
 }
 
 // filters reads a filter tree (flow-protocol §2.4): nodes of logical_operator
 // and conditions, leaves of path, relation and values.
 func (r *request) filters(path func(string) error) error {
+	if r.w.dec.PeekKind() == '[' {
+		return shape("a filter is an array; the real clients send {path, relation, values}")
+	}
 	var seen struct{ node, leaf bool }
 	err := r.w.object("filters", func(name string) error {
 		switch name {
@@ -217,8 +274,7 @@ func (r *request) filters(path func(string) error) error {
 			return path(p)
 		case "relation":
 			seen.leaf = true
-			_, err := r.w.text("relation")
-			return err
+			return r.w.anyText("relation")
 		case "values":
 			seen.leaf = true
 			return r.w.value(nil)
@@ -258,8 +314,10 @@ func (r *request) writtenField() error {
 			if err == nil && !IsName(f) {
 				return shape("field_name is no identifier")
 			}
-			r.later(f, UseWrite)
-			return err
+			if err != nil {
+				return err
+			}
+			return r.path(f, UseWrite)
 		case "value":
 			return r.w.value(r.link)
 		case "multi_entity_update_mode":
@@ -287,7 +345,7 @@ func (r *request) streamMember(name string) error {
 		m == "query_display_name_cache" && (name == "text" || name == "max_results"),
 		m == "nav_expand" && (name == "path" || name == "seed_entity_field"),
 		m == "nav_search" && (name == "root_path" || name == "seed_entity_field"):
-		return w.value(nil)
+		return r.opaque()
 	case m == "query_display_name_cache" && name == "project_ids":
 		return w.array(name, func(int) error { return w.plain(name) })
 	case m == "nav_search" && name == "search_criteria":
@@ -335,7 +393,10 @@ func (r *request) schemaMember(name string) error {
 		if err == nil && !IsName(f) {
 			err = shape("field_name is no identifier")
 		}
-		return err
+		if err != nil || m == "schema_field_read" {
+			return err
+		}
+		return r.path(f, UseWrite)
 	case name == "project" && (m == "schema_field_read" || m == "schema_field_update"):
 		return w.value(nil)
 	case name == "data_type" && m == "schema_field_create":
@@ -347,41 +408,41 @@ func (r *request) schemaMember(name string) error {
 }
 
 // otherMember reads the calls that are like no other.
-func (r *request) otherMember(name string) error {
+func (r *request) otherMember(name string) (err error) {
 	w := r.w
 	switch r.c.Method + "." + name {
-	case "follow.user", "unfollow.user", "following.user", "work_schedule_read.user", "work_schedule_update.user":
-		r.hasUser = w.dec.PeekKind() == '{'
-		return w.value(func(typ string) { r.user = typ })
+	case "follow.user", "unfollow.user", "following.user":
+		r.user, err = w.entity(name)
 	case "follow.entity", "unfollow.entity", "followers.entity":
-		return w.value(func(typ string) { r.entity = typ })
-	case "following.project", "work_schedule_read.project", "work_schedule_update.project":
-		r.hasProject = w.dec.PeekKind() == '{'
-		return w.value(func(typ string) { r.project = typ })
-	case "following.entity_type":
-		if w.dec.PeekKind() == 'n' {
-			return w.plain(name)
+		r.entity, err = w.entity(name)
+	case "work_schedule_read.user", "work_schedule_update.user":
+		if !w.null() {
+			r.user, err = w.entity(name)
 		}
-		t, err := w.typeName(name)
-		r.entityType = t
-		return err
+	case "following.project", "work_schedule_read.project", "work_schedule_update.project":
+		if !w.null() {
+			r.project, err = w.entity(name)
+		}
+	case "following.entity_type":
+		if !w.null() {
+			r.entityType, err = w.typeName(name)
+		}
 	case "work_schedule_read.start_date", "work_schedule_read.end_date",
 		"work_schedule_update.date", "work_schedule_update.working", "work_schedule_update.description",
 		"work_schedule_update.recalculate_field", "export_page.format", "export_page.layout_name":
 		return w.plain(name)
 	case "export_page.page_id", "update_project_last_accessed_by_current_user.project_id":
-		id, err := w.integer(name)
-		r.c.ID = id
-		return err
+		r.c.ID, err = w.integer(name)
 	case "update_project_last_accessed_by_current_user.user_id":
-		_, err := w.integer(name)
-		return err
+		_, err = w.integer(name)
 	case "preferences_read.prefs":
 		return w.array(name, func(int) error { return w.plain(name) })
 	case "user_subscriptions_create.users":
 		return w.value(nil)
+	default:
+		return unknownMember(name)
 	}
-	return unknownMember(name)
+	return err
 }
 
 // resolve turns collected paths into touches, now that the type is known.
@@ -391,7 +452,9 @@ func (r *request) resolve() error {
 		if c.Type == "" {
 			return shape(c.Method + " names no entity type")
 		}
-		r.touch(Touch{Type: c.Type, Use: groupUse(c.Group)})
+	}
+	if c.Method == "read" && !r.listsFields {
+		r.touch(Touch{Type: c.Type, Field: EveryField, Use: UseReturn})
 	}
 	for _, p := range r.pending {
 		if err := hops(c.Type, p.path, p.use, r.touch); err != nil {
@@ -400,31 +463,46 @@ func (r *request) resolve() error {
 	}
 	switch c.Method {
 	case "note_thread_contents":
-		for _, t := range []string{"Note", "Reply", "Attachment"} {
-			r.touch(Touch{Type: t, Use: UseReturn})
-		}
-		c.Type = "Note"
+		r.noteThread()
 	case "update_project_last_accessed_by_current_user":
 		c.Type = "Project"
 		r.touch(Touch{"Project", "last_accessed_by_current_user", UseWrite})
 	case "follow", "unfollow", "followers":
 		if r.entity == "" || c.Method != "followers" && r.user == "" {
-			return shape(c.Method + " names no entity with a type")
+			return shape(c.Method + " names no entity, or no user")
 		}
 		c.Type = r.entity
 		r.touch(Touch{Type: r.entity, Use: UseReturn})
 	case "following":
 		if r.user == "" {
-			return shape("following names no user with a type")
+			return shape("following names no user")
 		}
 		c.Type = r.entityType
 		if c.Type != "" {
 			r.touch(Touch{Type: c.Type, Use: UseReturn})
 		}
 	case "work_schedule_update":
-		c.Studio = !r.hasProject && !r.hasUser
+		c.Studio = r.project == "" && r.user == ""
 	}
 	return nil
+}
+
+// noteThread adds what a thread holds whatever is asked for.
+func (r *request) noteThread() {
+	for _, typ := range [...]struct {
+		name   string
+		fields [3]string
+	}{
+		{"Note", [3]string{"content", "created_at", "created_by"}},
+		{"Reply", [3]string{"content", "created_at", "user"}},
+		{"Attachment", [3]string{"this_file", "created_at", "created_by"}},
+	} {
+		r.touch(Touch{Type: typ.name, Use: UseReturn})
+		for _, f := range typ.fields {
+			r.touch(Touch{Type: typ.name, Field: f, Use: UseReturn})
+		}
+	}
+	r.c.Type = "Note"
 }
 
 func groupUse(g Group) Use {
@@ -438,6 +516,9 @@ func groupUse(g Group) Use {
 // own.
 func (w *walker) batch(c *Call) error {
 	return w.array("argument", func(i int) error {
+		if i == MaxParts {
+			return shape("the batch has more than " + strconv.Itoa(MaxParts) + " parts")
+		}
 		mode, err := w.requestType()
 		if err != nil {
 			return err
@@ -456,6 +537,26 @@ func (w *walker) batch(c *Call) error {
 	})
 }
 
+// leadingType reads the request_type of a part that begins with it, as the
+// clients send it; "" for any other.
+func leadingType(part []byte) string {
+	const space = " \t\r\n"
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(part[1:], space), []byte(`"request_type"`))
+	if !ok {
+		return ""
+	}
+	if rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, space), []byte(":")); !ok {
+		return ""
+	}
+	rest = bytes.TrimLeft(rest, space)
+	for _, mode := range [...]string{"create", "update", "delete"} {
+		if after, ok := bytes.CutPrefix(rest, []byte(`"`+mode)); ok && len(after) > 0 && after[0] == '"' {
+			return mode
+		}
+	}
+	return ""
+}
+
 // requestType looks ahead for the request_type of the next part, which may
 // stand anywhere in it.
 func (w *walker) requestType() (string, error) {
@@ -467,6 +568,9 @@ func (w *walker) requestType() (string, error) {
 	rest := w.raw[w.dec.InputOffset():]
 	for len(rest) > 0 && rest[0] != '{' {
 		rest = rest[1:]
+	}
+	if mode := leadingType(rest); mode != "" {
+		return mode, nil
 	}
 	dec := trusted(rest)
 	if _, err := dec.ReadToken(); err != nil {

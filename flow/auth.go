@@ -1,6 +1,11 @@
 package flow
 
 import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"stagedoor/secret"
@@ -24,23 +29,53 @@ func isAuthKey(k string) bool {
 	return false
 }
 
+func authKeys() []string {
+	return []string{
+		"script_name", "script_key", "user_login", "user_password", "auth_token",
+		"session_token", "reject_if_expired", "session_uuid", "sudo_as_login", "product",
+	}
+}
+
+// likeAuthKey says which key of an auth object k is spelled like, but for case
+// (U+017F and U+212A fold to s and k). A site that folds names would read it.
+func likeAuthKey(k string) (string, bool) {
+	if isAuthKey(k) || len(k) > MaxName {
+		return "", false
+	}
+	for _, key := range authKeys() {
+		if strings.EqualFold(k, key) {
+			return key, true
+		}
+	}
+	return "", false
+}
+
 // readAuth takes from the caller's auth object what a policy may grant, and
 // what kind of credential it held. Nothing else of it is kept.
-func (m *Message) readAuth(raw []byte) error {
-	dec := trusted(raw)
+func (m *Message) readAuth(dec *jsontext.Decoder, raw []byte, maxDepth int) error {
+	trust(dec, raw)
 	if _, err := dec.ReadToken(); err != nil {
 		return syntax(raw, err)
 	}
 	var user userAuth
 	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
+		name, err := dec.ReadValue()
 		if err != nil {
 			return syntax(raw, err)
 		}
-		key := name.String()
+		key := memberName(name)
+		if like, ok := likeAuthKey(key); ok {
+			return shape("the auth object has a key that is " + like + " in other letters")
+		}
 		val, err := dec.ReadValue()
 		if err != nil {
 			return syntax(raw, err)
+		}
+		if k := val.Kind(); k == '{' || k == '[' {
+			// It is dropped, but no part of a body goes past the bound.
+			if err := newWalker(trusted(nil), bytes.Clone(val), maxDepth).value(nil); err != nil {
+				return err
+			}
 		}
 		if err := m.authMember(key, val, &user); err != nil {
 			return err
@@ -54,6 +89,9 @@ func (m *Message) readAuth(raw []byte) error {
 
 func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) error {
 	text, isString := unquote(val)
+	if isString && hasNUL(val) {
+		return shape("the auth object holds the character U+0000")
+	}
 	absent := val.Kind() == 'n' || isString && text == "" // empty counts as absent: §1.3
 	switch key {
 	case "script_name":
@@ -68,6 +106,9 @@ func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) err
 	case "user_login", "user_password", "auth_token":
 		if absent {
 			return nil
+		}
+		if !isString {
+			return shape(key + " is not a string")
 		}
 		m.Call.UserAuth = true
 		user.set(key, val)
@@ -182,15 +223,30 @@ func (m *Message) UserCheck() bool {
 	if c.Method != "read" || c.Type != "HumanUser" || !c.UserAuth || c.SudoAsLogin != "" || len(c.Presets) > 0 {
 		return false
 	}
-	for _, t := range c.Touches {
-		ok := t.Type == "HumanUser" && (t.Field == "" ||
-			t.Use == UseReturn && (t.Field == "id" || t.Field == "login") ||
-			t.Use == UseFilter && (t.Field == "sg_status_list" || t.Field == "login"))
-		if !ok {
-			return false
-		}
+	var read struct {
+		Fields  []string `json:"return_fields"`
+		Filters struct {
+			Operator   string `json:"logical_operator"`
+			Conditions []struct {
+				Path     string   `json:"path"`
+				Relation string   `json:"relation"`
+				Values   []string `json:"values"`
+			} `json:"conditions"`
+		} `json:"filters"`
+		Sorts jsontext.Value `json:"sorts"`
 	}
-	return true
+	if err := json.Unmarshal(m.arg, &read); err != nil || read.Sorts != nil {
+		return false
+	}
+	where := read.Filters.Conditions
+	if !slices.Equal(read.Fields, []string{"id", "login"}) || read.Filters.Operator != "and" || len(where) != 2 {
+		return false
+	}
+	if where[0].Path == "login" {
+		where[0], where[1] = where[1], where[0]
+	}
+	return where[0].Path == "sg_status_list" && where[0].Relation == "is" && slices.Equal(where[0].Values, []string{"act"}) &&
+		where[1].Path == "login" && where[1].Relation == "is" && len(where[1].Values) == 1
 }
 
 // UserBody is the call with the user's own credentials and nothing of ours.

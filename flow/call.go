@@ -1,5 +1,7 @@
 package flow
 
+import "slices"
+
 // Use says in which position of a call a field is named.
 type Use uint8
 
@@ -16,11 +18,16 @@ const (
 // Touch is one (entity type, field) that a call reaches. Field is "" where the
 // call reaches the type itself and no field of it by name. A dotted path
 // counts at every hop: entity.Shot.code on Version touches Version.entity and
-// Shot.code.
+// Shot.code. Type is "" where a credential field is named in a text whose
+// entity type can't be told.
 type Touch struct {
 	Type, Field string
 	Use         Use
 }
+
+// EveryField stands in Touch.Field where a call reaches all fields of a type:
+// a read that lists none.
+const EveryField = "*"
 
 // Caller credential classes: what the tool itself carried in its auth object.
 const (
@@ -74,26 +81,48 @@ func (c *Call) Cost() int { return max(1, len(c.Parts)) }
 // Types lists the entity types that the call names, without repeats, in order
 // of appearance.
 func (c *Call) Types() []string {
-	var out []string
-	add := func(t string) {
-		if t == "" {
-			return
-		}
-		for _, o := range out {
-			if o == t {
-				return
-			}
-		}
-		out = append(out, t)
-	}
-	add(c.Type)
-	for _, t := range c.Touches {
-		add(t.Type)
+	var l typeList
+	c.addTypes(&l)
+	return l.types
+}
+
+func (c *Call) addTypes(l *typeList) {
+	l.add(c.Type)
+	for i := range c.Touches {
+		l.add(c.Touches[i].Type)
 	}
 	for i := range c.Parts {
-		for _, t := range c.Parts[i].Types() {
-			add(t)
+		c.Parts[i].addTypes(l)
+	}
+}
+
+// typeList is a list without repeats.
+type typeList struct {
+	types []string
+	seen  map[string]struct{} // nil while the list is short
+}
+
+// shortList is the length up to which a list is searched from end to end.
+const shortList = 16
+
+func (l *typeList) add(t string) {
+	if t == "" || len(l.types) > 0 && l.types[len(l.types)-1] == t {
+		return
+	}
+	if len(l.types) < shortList {
+		if !slices.Contains(l.types, t) {
+			l.types = append(l.types, t)
+		}
+		return
+	}
+	if l.seen == nil {
+		l.seen = make(map[string]struct{}, 2*shortList)
+		for _, o := range l.types {
+			l.seen[o] = struct{}{}
 		}
 	}
-	return out
+	if _, ok := l.seen[t]; !ok {
+		l.seen[t] = struct{}{}
+		l.types = append(l.types, t)
+	}
 }

@@ -54,5 +54,8 @@ func ReadFault(body []byte) (code int, message string, ok bool) {
 			code, _ = strconv.Atoi(string(val))
 		}
 	}
+	if _, err := dec.ReadToken(); err != nil {
+		return 0, "", false // cut off
+	}
 	return code, message, ok
 }

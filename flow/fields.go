@@ -7,6 +7,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+func fieldFinder() *finder {
+	var words [][]byte
+	for _, f := range SecretFields() {
+		words = append(words, []byte(f))
+	}
+	return newFinder(words, `\`)
+}
+
 // fieldFilter empties, in a stream of JSON, the members whose name is or ends
 // in a credential field: "salted_password": "x" and
 // "created_by.ApiUser.salted_password": "x" become null.
@@ -17,116 +25,93 @@ import (
 // followed by a colon. So a byte search decides where anything has to be read
 // at all.
 type fieldFilter struct {
-	held []byte
-	skip *valueSkipper
-	n    int
+	f     *finder
+	buf   []byte // of a stream: what was held and what came
+	held  []byte // at the end of buf, not yet decided
+	named bool   // the name and its quote are past, the colon may follow
+	skip  *valueSkipper
+	n     int
 }
 
-// step returns what of the stream may be sent on.
+// step returns what of the stream may be sent on. It is valid until the next
+// step, and b itself where b is the whole and nothing was emptied.
 func (f *fieldFilter) step(b []byte, final bool) []byte {
-	if len(f.held) > 0 {
-		b = append(f.held, b...)
-		f.held = nil
+	if len(f.held) > 0 || !final {
+		f.buf = append(append(f.buf[:0], f.held...), b...)
+		b, f.held = f.buf, nil
 	}
-	if f.skip == nil && !mayHoldField(b) && (final || !endsInside(b)) {
-		return b
+	stop := len(b)
+	if !final {
+		stop = f.f.cut(b)
 	}
 	var out []byte
-	for len(b) > 0 {
-		if f.skip != nil {
-			n, done := f.skip.feed(b)
-			b = b[n:]
-			if done {
-				f.skip = nil
-			}
-			continue
+	find := search{f: f.f, b: b}
+	from := 0 // b[:from] is in out, or skipped
+	for {
+		out, from = f.member(out, b, from)
+		if from == len(b) {
+			return out
 		}
-		at, end, partial := findField(b)
-		switch {
-		case at < 0:
-			return append(out, b...)
-		case partial && final:
-			return append(out, b...)
-		case partial:
-			f.held = bytes.Clone(b[at:])
-			return append(out, b[:at]...)
+		quote := f.nextName(&find, from, stop)
+		if quote < 0 {
+			break
 		}
-		out = append(append(out, b[:end]...), "null"...)
-		b = b[end:]
-		f.skip = &valueSkipper{}
-		f.n++
+		out = append(out, b[from:quote+1]...)
+		from = quote + 1
+		f.named = true
 	}
-	return out
+	stop = max(stop, from)
+	if stop < len(b) {
+		f.held = b[stop:]
+	}
+	if out == nil && from == 0 {
+		return b[:stop]
+	}
+	return append(out, b[from:stop]...)
 }
 
-func mayHoldField(b []byte) bool {
-	for _, name := range SecretFields() {
-		if bytes.Contains(b, []byte(name)) {
-			return true
+// nextName finds the quote that ends the next member's name, or string, that
+// ends in a credential field; -1 for none before stop.
+func (f *fieldFilter) nextName(find *search, from, stop int) int {
+	for {
+		m, ok := find.next(from)
+		if !ok || m.start >= stop {
+			return -1
 		}
+		if m.end < len(find.b) && find.b[m.end] == '"' {
+			return m.end
+		}
+		from = m.start + 1
 	}
-	return bytes.Contains(b, []byte(`\u`))
 }
 
-// endsInside says whether the last bytes of b may be the beginning of a
-// credential field's name.
-func endsInside(b []byte) bool {
-	tail := b[max(0, len(b)-maxUnit*len("salted_password")-8):]
-	for i := range tail {
-		if _, _, partial := fieldAt(tail[i:]); partial {
-			return true
-		}
-	}
-	return false
-}
-
-// findField finds the first credential field's name with its colon. partial
-// means that b ends before that can be told.
-func findField(b []byte) (at, end int, partial bool) {
-	for i := range b {
-		if c := b[i]; c != 's' && c != 'p' && c != '\\' {
-			continue
-		}
-		e, ok, p := fieldAt(b[i:])
-		if ok {
-			return i, i + e, false
-		}
-		if p {
-			return i, 0, true
-		}
-	}
-	return -1, 0, false
-}
-
-// fieldAt matches name, closing quote, white space and colon at b[0].
-func fieldAt(b []byte) (end int, ok, partial bool) {
-	for _, name := range SecretFields() {
-		e, p := spelled(b, []byte(name))
-		if p {
-			partial = true
-		}
-		if e == 0 {
-			continue
-		}
-		rest := b[e:]
-		if len(rest) == 0 {
-			return 0, false, true
-		}
-		if rest[0] != '"' {
-			continue
-		}
-		i := e + 1
+// member passes on what stands between a name and its value, puts null in place
+// of the value and skips that. It does nothing where no name came before.
+func (f *fieldFilter) member(out, b []byte, from int) ([]byte, int) {
+	if f.named {
+		i := from
 		for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\r' || b[i] == '\n') {
 			i++
 		}
-		if i == len(b) {
-			return 0, false, true
+		out = append(out, b[from:i]...)
+		if from = i; i == len(b) {
+			return out, from
 		}
+		f.named = false
 		if b[i] == ':' {
-			return i + 1, true, false
+			out = append(out, ":null"...)
+			from++
+			f.skip = &valueSkipper{}
+			f.n++
 		}
 	}
-	return 0, false, partial
+	if f.skip != nil {
+		n, done := f.skip.feed(b[from:])
+		if from += n; done {
+			f.skip = nil
+		}
+	}
+	return out, from
 }
 
 // valueSkipper reads over one JSON value, however it is split.
@@ -177,109 +162,140 @@ func (v *valueSkipper) feed(b []byte) (n int, done bool) {
 
 // EmptyMeta empties the old and new values of event log entries that tell of a
 // credential field: in any object with a member whose value is the name of
-// such a field, the values become null. Only answers
-// that can hold such entries need it, and only those that hold the name at all
-// are tokenised. Bodies that are not JSON come back as they are.
+// such a field, the values become null. Only answers that can hold such
+// entries need it, and only those that hold the name at all are tokenised.
+// Bodies that are not JSON come back as they are.
 func EmptyMeta(b []byte) ([]byte, int) {
-	if !mayHoldField(b) {
+	if !mayNameField(b) {
 		return b, 0
 	}
-	e := &emptier{}
-	dec := trusted(b)
-	if err := e.value(dec); err != nil || e.n == 0 {
+	e := &emptier{dec: trusted(b), out: make([]byte, 0, len(b))}
+	if _, err := e.value(); err != nil || e.n == 0 {
 		return b, 0
 	}
 	return e.out, e.n
 }
 
+// mayNameField says whether b holds the name of a credential field, or an
+// escape that may stand for a letter of one.
+func mayNameField(b []byte) bool {
+	for _, name := range SecretFields() {
+		if bytes.Contains(b, []byte(name)) {
+			return true
+		}
+	}
+	for {
+		_, rest, found := bytes.Cut(b, []byte(`\u00`))
+		if !found {
+			return false
+		}
+		if len(rest) >= 2 {
+			if c, ok := unhex(rest[:2]); ok && strings.ContainsRune("salted_password_proxy", c) {
+				return true
+			}
+		}
+		b = rest
+	}
+}
+
+// emptier writes JSON again as it reads it.
 type emptier struct {
+	dec *jsontext.Decoder
 	out []byte
 	n   int
 }
 
-func (e *emptier) value(dec *jsontext.Decoder) error {
-	switch dec.PeekKind() {
+// value reads one value; names says that it is the name of a credential field.
+func (e *emptier) value() (names bool, err error) {
+	switch e.dec.PeekKind() {
 	case '{':
-		raw, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
-		return e.object(raw)
+		return false, e.object()
 	case '[':
-		if _, err := dec.ReadToken(); err != nil {
-			return err
-		}
-		e.out = append(e.out, '[')
-		for i := 0; dec.PeekKind() != ']'; i++ {
-			if i > 0 {
-				e.out = append(e.out, ',')
-			}
-			if err := e.value(dec); err != nil {
-				return err
-			}
-		}
-		e.out = append(e.out, ']')
-		_, err := dec.ReadToken()
-		return err
+		return false, e.array()
 	default:
-		v, err := dec.ReadValue()
+		v, err := e.dec.ReadValue()
 		e.out = append(e.out, v...)
-		return err
+		s, ok := unquote(v)
+		return ok && IsSecretField(s[strings.LastIndexByte(s, '.')+1:]), err
 	}
 }
 
-func (e *emptier) object(raw []byte) error {
-	raw = bytes.Clone(raw) // the decoder that it came from goes on
-	empty := namesField(raw)
-	dec := trusted(raw)
-	if _, err := dec.ReadToken(); err != nil {
+func (e *emptier) array() error {
+	if _, err := e.dec.ReadToken(); err != nil {
 		return err
 	}
-	e.out = append(e.out, '{')
-	for i := 0; dec.PeekKind() == '"'; i++ {
+	e.out = append(e.out, '[')
+	for i := 0; e.dec.PeekKind() != ']'; i++ {
 		if i > 0 {
 			e.out = append(e.out, ',')
 		}
-		name, err := dec.ReadValue()
+		if _, err := e.value(); err != nil {
+			return err
+		}
+	}
+	e.out = append(e.out, ']')
+	_, err := e.dec.ReadToken()
+	return err
+}
+
+func (e *emptier) object() error {
+	if _, err := e.dec.ReadToken(); err != nil {
+		return err
+	}
+	e.out = append(e.out, '{')
+	empty := false
+	var values []span // in out, from first to last
+	for i := 0; e.dec.PeekKind() == '"'; i++ {
+		if i > 0 {
+			e.out = append(e.out, ',')
+		}
+		name, err := e.dec.ReadValue()
 		if err != nil {
 			return err
 		}
 		e.out = append(append(e.out, name...), ':')
-		key, _ := unquote(name)
-		if empty && (key == "old_value" || key == "new_value" || key == "value" || key == "actual_value") {
-			if err := dec.SkipValue(); err != nil {
-				return err
-			}
-			e.out = append(e.out, "null"...)
-			e.n++
-			continue
-		}
-		if err := e.value(dec); err != nil {
+		isValue := holdsValue(name)
+		start := len(e.out)
+		names, err := e.value()
+		if err != nil {
 			return err
 		}
+		empty = empty || names
+		if isValue {
+			values = append(values, span{start, len(e.out)})
+		}
+	}
+	if empty {
+		e.empty(values)
 	}
 	e.out = append(e.out, '}')
-	return nil
+	_, err := e.dec.ReadToken()
+	return err
 }
 
-// namesField says whether a member of the object is the name of a credential
-// field.
-func namesField(raw []byte) bool {
-	dec := trusted(raw)
-	if _, err := dec.ReadToken(); err != nil {
-		return false
-	}
-	for dec.PeekKind() == '"' {
-		if dec.SkipValue() != nil {
-			return false
-		}
-		v, err := dec.ReadValue()
-		if err != nil {
-			return false
-		}
-		if s, ok := unquote(v); ok && IsSecretField(s[strings.LastIndexByte(s, '.')+1:]) {
-			return true
-		}
+// holdsValue says whether a member of an event's meta holds a field's value.
+func holdsValue(name jsontext.Value) bool {
+	switch key, _ := unquote(name); key {
+	case "old_value", "new_value", "value", "actual_value":
+		return true
 	}
 	return false
+}
+
+// empty puts null in place of the values, in one pass over what is behind the
+// first.
+func (e *emptier) empty(values []span) {
+	if len(values) == 0 {
+		return
+	}
+	tail := bytes.Clone(e.out[values[0].start:])
+	base := values[0].start
+	e.out = e.out[:base]
+	from := 0
+	for _, v := range values {
+		e.out = append(append(e.out, tail[from:v.start-base]...), "null"...)
+		from = v.end - base
+		e.n++
+	}
+	e.out = append(e.out, tail[from:]...)
 }

@@ -1,5 +1,7 @@
 package flow
 
+import "strings"
+
 // MaxName is the length in bytes up to which an identifier of a call may be
 // repeated in an answer, a log or a record.
 const MaxName = 128
@@ -26,7 +28,28 @@ func IsTypeName(s string) bool { return IsName(s) && s[0] >= 'A' && s[0] <= 'Z' 
 // are refused at every position of a call and removed from answers.
 func SecretFields() []string { return []string{"salted_password", "password_proxy"} }
 
-// IsSecretField says whether name is one of [SecretFields].
+// IsSecretField says whether name is one of [SecretFields], in whatever case:
+// nobody has tried whether the site folds it.
 func IsSecretField(name string) bool {
-	return name == "salted_password" || name == "password_proxy"
+	return strings.EqualFold(name, "salted_password") || strings.EqualFold(name, "password_proxy")
+}
+
+// secretIn finds a credential field's name among the identifiers of a text
+// that can't be read otherwise: a path string, a preset's value.
+func secretIn(text string) (string, bool) {
+	for rest := text; rest != ""; {
+		n := strings.IndexFunc(rest, func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_')
+		})
+		name := rest
+		if n >= 0 {
+			name, rest = rest[:n], rest[n+1:]
+		} else {
+			rest = ""
+		}
+		if IsSecretField(name) {
+			return name, true
+		}
+	}
+	return "", false
 }

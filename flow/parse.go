@@ -16,10 +16,19 @@ import (
 	"stagedoor/secret"
 )
 
-// DefaultMaxDepth is the nesting of a request body up to which it is read.
+// DefaultMaxDepth is the nesting of a call's argument up to which it is read.
 // The deepest call of the real clients nests nine levels (batch, fields,
 // value, entity), filters as deep as their author groups them.
 const DefaultMaxDepth = 64
+
+// Bounds of one call. A name of two bytes costs forty here, so max_body alone
+// would not bound the memory of a call.
+const (
+	// MaxParts is how many parts a batch may have; no client has a bound.
+	MaxParts = 1 << 16
+	// MaxReach is how many different fields a call may name, in all its parts.
+	MaxReach = 1 << 20
+)
 
 // Flaw is a kind of body that is not a call.
 type Flaw string
@@ -75,11 +84,11 @@ func ParseRPC(body []byte, maxDepth int) (*Message, error) {
 		return nil, err
 	}
 	if authRaw != nil {
-		if err := m.readAuth(authRaw); err != nil {
-			return nil, err
+		if err := m.readAuth(env.dec, authRaw, maxDepth); err != nil {
+			return nil, at(err, "params[0]", env.method)
 		}
 	}
-	w := newWalker(argRaw, maxDepth)
+	w := newWalker(env.dec, argRaw, maxDepth)
 	if err := w.argument(&m.Call, argRaw != nil); err != nil {
 		return nil, at(err, "params", env.method)
 	}
@@ -93,13 +102,15 @@ func ParseRPC(body []byte, maxDepth int) (*Message, error) {
 type envelope struct {
 	method string
 	params [][]byte
+	two    [2][]byte // what params is made of
+	dec    *jsontext.Decoder
 }
 
 // readEnvelope reads the whole body once with every strict check on: names
 // repeated at any depth, UTF-8, escapes, numbers, and nothing after the end.
 func readEnvelope(body []byte) (*envelope, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
-	env := &envelope{}
+	env := &envelope{dec: dec}
 	tok, err := dec.ReadToken()
 	if err != nil {
 		return nil, syntax(body, err)
@@ -109,11 +120,11 @@ func readEnvelope(body []byte) (*envelope, error) {
 	}
 	var hasMethod, hasParams bool
 	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
+		quoted, err := dec.ReadValue()
 		if err != nil {
 			return nil, syntax(body, err)
 		}
-		switch name.String() {
+		switch name := memberName(quoted); name {
 		case "method_name":
 			v, err := dec.ReadToken()
 			if err != nil {
@@ -129,7 +140,7 @@ func readEnvelope(body []byte) (*envelope, error) {
 			}
 			hasParams = true
 		default:
-			return nil, shape("the body has a member beside method_name and params: " + quoteName(name.String()))
+			return nil, shape("the body has a member beside method_name and params: " + quoteName(name))
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -152,6 +163,7 @@ func (env *envelope) readParams(body []byte, dec *jsontext.Decoder) error {
 	if tok.Kind() != '[' {
 		return shape("params is not an array")
 	}
+	env.params = env.two[:0]
 	for dec.PeekKind() != ']' {
 		v, err := dec.ReadValue()
 		if err != nil {
@@ -179,7 +191,7 @@ func (env *envelope) split() (auth, arg []byte, err error) {
 	case 0:
 		return nil, nil, nil
 	case 1:
-		if env.params[0][0] == '{' && looksLikeAuth(env.params[0]) {
+		if env.params[0][0] == '{' && looksLikeAuth(env.dec, env.params[0]) {
 			return env.params[0], nil, nil
 		}
 		return nil, env.params[0], nil
@@ -190,8 +202,8 @@ func (env *envelope) split() (auth, arg []byte, err error) {
 	return env.params[0], env.params[1], nil
 }
 
-func looksLikeAuth(raw []byte) bool {
-	dec := trusted(raw)
+func looksLikeAuth(dec *jsontext.Decoder, raw []byte) bool {
+	trust(dec, raw)
 	if _, err := dec.ReadToken(); err != nil {
 		return false
 	}
@@ -219,6 +231,11 @@ func trusted(raw []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
+// trust is trusted with a decoder that is done with what it read before.
+func trust(dec *jsontext.Decoder, raw []byte) {
+	dec.Reset(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 func shape(msg string) *ParseError { return &ParseError{Flaw: FlawShape, Msg: msg} }
 
 func at(err error, where, method string) error {
@@ -244,6 +261,8 @@ func syntax(body []byte, err error) *ParseError {
 	rest := body[min(int(se.ByteOffset), len(body)):]
 	text := err.Error()
 	switch {
+	case strings.Contains(text, "max depth"):
+		return &ParseError{Flaw: FlawDepth, Msg: "nested too deep " + where}
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		what = "a name that stands twice in one object"
 	case strings.Contains(text, "UTF-8") || strings.Contains(text, "surrogate"):

@@ -1,8 +1,10 @@
 package flow_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -43,14 +45,32 @@ func TestTouches(t *testing.T) {
 		{"summarize", call("summarize", `{"type":"Task","summaries":[{"field":"est","type":"sum"}],"filters":{"logical_operator":"or","conditions":[]},"grouping":[{"field":"entity","type":"exact","direction":"asc"}]}`),
 			"Task./1 Task.est/4 Task.entity/3"},
 		{"create", call("create", `{"type":"Version","fields":[{"field_name":"entity","value":{"type":"Shot","id":1}},{"field_name":"tags","value":[{"type":"Tag","name":"a"}]}],"return_fields":["id"]}`),
-			"Shot./6 Tag./6 Version./5 Version.entity/5 Version.tags/5 Version.id/1"},
+			"Version./5 Version.entity/5 Shot./6 Version.tags/5 Tag./6 Version.id/1"},
 		{"update", call("update", `{"type":"Shot","id":12,"fields":[{"field_name":"assets","value":[],"multi_entity_update_mode":"add"}]}`),
 			"Shot./5 Shot.assets/5"},
 		{"delete", call("delete", `{"type":"Shot","id":12}`), "Shot./5"},
 		{"notes", call("note_thread_contents", `{"note_id":1,"entity_fields":{"Note":["created_by.HumanUser.image"]}}`),
-			"Note./1 Note.created_by/1 HumanUser.image/1 Reply./1 Attachment./1"},
+			"Note./1 Note.created_by/1 HumanUser.image/1 Note.content/1 Note.created_at/1 Reply./1 Reply.content/1 Reply.created_at/1 Reply.user/1 Attachment./1 Attachment.this_file/1 Attachment.created_at/1 Attachment.created_by/1"},
 		{"text search", call("query_display_name_cache", `{"text":"a","entity_types":{"Asset":{"logical_operator":"and","conditions":[{"path":"sg_x","relation":"is","values":[1]}]}},"project_ids":[1],"max_results":5}`),
 			"Asset./1 Asset.sg_x/2"},
+		{"read of every field", call("read", `{"type":"Shot"}`), "Shot./1 Shot.*/1"},
+		{"type after a link", call("create", `{"return_fields":["entity.Shot.code"],"fields":[{"value":[{"id":1,"type":"Shot"},{"type":"Shot","id":2}],"field_name":"x"}],"type":"Version"}`),
+			"Shot./6 Version./5 Version.entity/1 Shot.code/1 Version.x/5"},
+		{"links in other links", call("create", `{"type":"Note","fields":[{"field_name":"a","value":{"type":"Shot","id":1,"project":{"type":"Project","id":2}}}]}`),
+			"Note./5 Note.a/5 Project./6 Shot./6"},
+		{"values that are no links", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"url":"http://x","name":"n","link_type":"web"}},{"field_name":"b","value":{"type":"link","url":"x"}},{"field_name":"c","value":"Shot"},{"field_name":"d","value":{"id":1}}]}`),
+			"Version./5 Version.a/5 Version.b/5 Version.c/5 Version.d/5"},
+		{"a link without an id", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"type":"Shot"}}]}`), "Version./5 Version.a/5 Shot./6"},
+		{"a link in lower case", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"type":"shot","id":1}}]}`), "Version./5 Version.a/5 shot./6"},
+		{"linked values of a filter", call("read", `{"type":"Version","return_fields":["id"],"filters":{"logical_operator":"or","conditions":[{"path":"entity","relation":"in","values":[{"type":"ApiUser","id":1}]},{"logical_operator":"and","conditions":[{"path":"entity","relation":"type_is","values":["Asset"]}]}]}}`),
+			"Version./1 Version.id/1 Version.entity/2"},
+		{"four hops", call("read", `{"type":"A","return_fields":["b.C.d.E.f.G.h"]}`), "A./1 A.b/1 C.d/1 E.f/1 G.h/1"},
+		{"preset with a credential field", call("read", `{"type":"Cut","return_fields":["id"],"additional_filter_presets":[{"preset_name":"LATEST","latest_by":"ApiUser.Salted_Password desc"}]}`),
+			"Cut./1 Cut.id/1 .Salted_Password/2"},
+		{"nav with a credential field", call("nav_expand", `{"path":"/Project/65/password_proxy","seed_entity_field":"Version.entity","entity_fields":{}}`), ".password_proxy/2"},
+		{"schema write", call("schema_field_delete", `{"type":"ApiUser","field_name":"salted_password"}`), "ApiUser./5 ApiUser.salted_password/5"},
+		{"schema read", call("schema_field_read", `{"type":"ApiUser","field_name":"salted_password"}`), "ApiUser./5"},
+		{"no entity fields", call("activity_stream", `{"type":"Shot","id":1,"entity_fields":null}`), "Shot./5"},
 		{"follow", call("follow", `{"user":{"type":"HumanUser","id":1},"entity":{"type":"Shot","id":2}}`), "Shot./1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,11 +141,34 @@ func TestRefusedBodies(t *testing.T) {
 		{"odd path", call("read", `{"type":"Shot","return_fields":["a.Shot"]}`), flow.FlawShape, "not field.Type.field"},
 		{"path with brackets", call("read", `{"type":"Shot","return_fields":["a[b]"]}`), flow.FlawShape, "no identifier"},
 		{"filter both", call("read", `{"type":"Shot","filters":{"path":"a","relation":"is","values":[],"conditions":[]}}`), flow.FlawShape, "at once"},
-		{"filter array", call("read", `{"type":"Shot","filters":[["code","is","x"]]}`), flow.FlawShape, "not an object"},
+		{"filter array", call("read", `{"type":"Shot","filters":[["code","is","x"]]}`), flow.FlawShape, "a filter is an array"},
 		{"unknown member", call("delete", `{"type":"Shot","id":1,"force":true}`), flow.FlawShape, "force"},
 		{"nested batch", call("batch", `[{"request_type":"batch"}]`), flow.FlawShape, "batch"},
 		{"read in batch", call("batch", `[{"request_type":"read","type":"Shot"}]`), flow.FlawShape, "read"},
 		{"info with argument", `{"method_name":"info","params":[{"a":1}]}`, flow.FlawShape, "no argument"},
+		{"other case of method_name", `{"Method_Name":"read","method_name":"info","params":[]}`, flow.FlawShape, "Method_Name"},
+		{"long s in params", `{"method_name":"info","paramſ":[],"params":[]}`, flow.FlawShape, "no identifier"},
+		{"auth key in another case", `{"method_name":"schema_read","params":[{"script_name":"a","Sudo_As_Login":"joe"}]}`, flow.FlawShape, "sudo_as_login in other letters"},
+		{"auth key with a long s", `{"method_name":"schema_read","params":[{"script_name":"a","ſeſſion_token":"joe"}]}`, flow.FlawShape, "session_token in other letters"},
+		{"auth key with a Kelvin sign", `{"method_name":"schema_read","params":[{"script_name":"a","script_\u212aey":"joe"}]}`, flow.FlawShape, "script_key in other letters"},
+		{"auth key twice", `{"method_name":"schema_read","params":[{"script_name":"a","script\u005fname":"b"}]}`, flow.FlawJSON, "twice"},
+		{"deep auth", `{"method_name":"schema_read","params":[{"script_name":"a","evil":` + deep + `}]}`, flow.FlawDepth, "deeper than 64"},
+		{"very deep", `{"method_name":"schema_read","params":[` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `]}`, flow.FlawDepth, "too deep"},
+		{"auth NUL", `{"method_name":"schema_read","params":[{"script_name":"a","product":"a\u0000"}]}`, flow.FlawShape, "U+0000"},
+		{"login no string", `{"method_name":"schema_read","params":[{"user_login":{"a":1}}]}`, flow.FlawShape, "user_login is not a string"},
+		{"auth null", `{"method_name":"read","params":[null,{"type":"Shot"}]}`, flow.FlawShape, "auth"},
+		{"params object", `{"method_name":"read","params":{}}`, flow.FlawShape, "not an array"},
+		{"preset without a name", call("read", `{"type":"Cut","additional_filter_presets":[{"preset_name":"LATEST"},{"latest_by":"x"}]}`), flow.FlawShape, "preset_name"},
+		{"filter in a filter array", call("read", `{"type":"Shot","filters":{"logical_operator":"and","conditions":[["code","is","x"]]}}`), flow.FlawShape, "a filter is an array"},
+		{"empty path", call("read", `{"type":"Shot","return_fields":[""]}`), flow.FlawShape, "no identifier"},
+		{"path ending in a dot", call("read", `{"type":"Shot","return_fields":["a.Shot."]}`), flow.FlawShape, "no identifier"},
+		{"path of two", call("read", `{"type":"Shot","sorts":[{"field_name":"a.Shot.b.Task"}]}`), flow.FlawShape, "not field.Type.field"},
+		{"star", call("read", `{"type":"Shot","return_fields":["*"]}`), flow.FlawShape, "no identifier"},
+		{"schedule of an empty project", call("work_schedule_update", `{"date":"2026-01-01","working":true,"project":{},"user":null}`), flow.FlawShape, "no entity"},
+		{"schedule of a project inside", call("work_schedule_update", `{"project":{"x":{"type":"Project","id":1}}}`), flow.FlawShape, "no entity"},
+		{"schedule of a project without id", call("work_schedule_update", `{"project":{"type":"Project","id":null}}`), flow.FlawShape, "no entity"},
+		{"follow of a list", call("follow", `{"user":{"type":"HumanUser","id":1},"entity":[{"type":"ApiUser","id":1},{"type":"Shot","id":2}]}`), flow.FlawShape, "not an object"},
+		{"follow nobody", call("follow", `{"entity":{"type":"Shot","id":2}}`), flow.FlawShape, "no user"},
 		{"bad uuid", `{"method_name":"info","params":[{"script_name":"a","session_uuid":"a b"}]}`, flow.FlawShape, "session_uuid"},
 		{"sudo number", `{"method_name":"info","params":[{"script_name":"a","sudo_as_login":1}]}`, flow.FlawShape, "sudo_as_login"},
 	} {
@@ -198,6 +241,12 @@ func TestUserCheck(t *testing.T) {
 	for _, body := range []string{
 		call("read", arg),
 		`{"method_name":"read","params":[` + user + `,{"type":"HumanUser","return_fields":["email"]}]}`,
+		`{"method_name":"read","params":[` + user + `,{"type":"HumanUser","return_fields":["id","login"]}]}`,
+		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `"and"`, `"or"`, 1) + `]}`,
+		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `"is"`, `"is_not"`, 1) + `]}`,
+		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `["joe"]`, `["joe","bob"]`, 1) + `]}`,
+		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `"return_only"`, `"sorts":[{"field_name":"id"}],"return_only"`, 1) + `]}`,
+		`{"method_name":"summarize","params":[` + user + `,{"type":"HumanUser"}]}`,
 		`{"method_name":"read","params":[` + user + `,{"type":"Shot","return_fields":["id"]}]}`,
 		`{"method_name":"get_session_token","params":[` + user + `]}`,
 	} {
@@ -236,14 +285,23 @@ func seeds() []string {
 		call("delete", `{"type":"Shot","id":1}`),
 		call("read", `{"type":"Version","return_fields":["code","entity.Shot.code"],"filters":{"logical_operator":"and","conditions":[{"path":"id","relation":"in","values":[1,2.50,"\u00e9\\\""]}]}}`),
 		call("batch", `[{"request_type":"create","type":"Shot","fields":[{"field_name":"code","value":{"type":"Tag","id":1}}]}]`),
+		call("batch", ` [ {"type":"Shot" , "id":3,"request_type" : "upd\u0061te","fields":[]} , {"id":4,"type":"Task","request_type":"delete"}]`),
 		`{"params":[],"method_name":"info"}`,
+		`{"params":[{"sudo_as_login":"joe","session_uuid":"a"}],"method_name":"info"}`,
 		`{"method_name":"schema_read","params":[{"script_name":"a","product":"x"}]}`,
-		call("create", `{"type":"Shot","fields":[{"field_name":"x","value":[1180591620717411303424,"`+"\u2028"+`"]}]}`),
+		`{"method_name":"schema_read","params":[{"project":{"type":"Project","id":1}}]}`,
+		`{"method_name":"delete","params":[{"session_token":"t","sudo_as_login":"j\u006fe","session_uuid":"a-1","evil":[{}]},{"type":"Shot","id":-0}]}`,
+		call("create", `{"type":"Shot","fields":[{"field_name":"x","value":[1180591620717411303424,1e400,"`+"\u2028"+`"]}]}`),
+		call("follow", `{"user":{"type":"HumanUser","id":1},"entity":{"type":"Shot","id":2}}`),
+		call("work_schedule_update", `{"date":"2026-01-01","project":null,"user":{"id":1,"type":"HumanUser"}}`),
+		call("query_display_name_cache", `{"text":"a","entity_types":{"Asset":{"path":"a","relation":"is","values":[]}},"project_ids":[1]}`),
+		call("activity_stream", `{"type":"Shot","id":1,"entity_fields":{"Task":["a.Shot.b"]}}`),
 	}
 }
 
 // FuzzParse: what is forwarded parses to what was decided, is equal as JSON to
-// what came in, and holds the key exactly once.
+// what came in, holds the key exactly once, and is the same to a parser that is
+// not ours.
 func FuzzParse(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add([]byte(s))
@@ -252,8 +310,8 @@ func FuzzParse(f *testing.F) {
 		m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
 		if err != nil {
 			var p *flow.ParseError
-			if !errors.As(err, &p) {
-				t.Fatalf("not a ParseError: %v", err)
+			if !errors.As(err, &p) || p.Flaw == "" || p.Msg == "" {
+				t.Fatalf("not a ParseError: %#v", err)
 			}
 			return
 		}
@@ -267,13 +325,68 @@ func FuzzParse(f *testing.F) {
 		}
 		a, b := m.Call, again.Call
 		a.ScriptName, b.ScriptName, a.DroppedAuth, b.DroppedAuth, a.UserAuth, b.UserAuth = "", "", nil, nil, false, false
+		if a.Group == flow.GroupInfo { // goes without auth object
+			a.SudoAsLogin, a.SessionUUID = "", ""
+		}
 		if !reflect.DeepEqual(a, b) {
 			t.Fatalf("decided %+v\nsent    %+v", a, b)
 		}
 		if a, b := argument(t, body), argument(t, out); !reflect.DeepEqual(a, b) {
 			t.Fatalf("argument came as %v, went as %v", a, b)
 		}
+		siteAgrees(t, &m.Call, out)
 	})
+}
+
+// siteAgrees reads what is sent as a site may: generic maps, exact names.
+func siteAgrees(t *testing.T, c *flow.Call, out []byte) {
+	t.Helper()
+	var site map[string]any
+	dec := json.NewDecoder(bytes.NewReader(out))
+	dec.UseNumber() // 1e400 is no float64
+	if err := dec.Decode(&site); err != nil {
+		t.Fatalf("the site reads no JSON: %v\n%s", err, out)
+	}
+	params, ok := site["params"].([]any)
+	if len(site) != 2 || site["method_name"] != c.Method || !ok || len(params) > 2 {
+		t.Fatalf("the site sees another call than %s: %s", c.Method, out)
+	}
+	if c.Group == flow.GroupInfo {
+		return
+	}
+	auth, ok := params[0].(map[string]any)
+	if !ok || auth["script_name"] != "publisher-2026" || auth["script_key"] != realKey {
+		t.Fatalf("the site sees other credentials: %s", out)
+	}
+	for k := range auth {
+		switch k {
+		case "script_name", "script_key", "session_uuid", "sudo_as_login", "product":
+		default:
+			t.Fatalf("%s was not dropped: %s", k, out)
+		}
+	}
+	if sudo, _ := auth["sudo_as_login"].(string); sudo != c.SudoAsLogin {
+		t.Fatalf("sudo as %q: %s", c.SudoAsLogin, out)
+	}
+	if len(params) < 2 {
+		return
+	}
+	switch arg := params[1].(type) {
+	case map[string]any:
+		if typ, ok := arg["type"]; ok && typ != c.Type {
+			t.Fatalf("the site sees type %v, decided was %s", typ, c.Type)
+		}
+	case []any:
+		if len(arg) != len(c.Parts) {
+			t.Fatalf("the site sees %d parts, decided were %d", len(arg), len(c.Parts))
+		}
+		for i := range arg {
+			part, ok := arg[i].(map[string]any)
+			if !ok || part["type"] != c.Parts[i].Type || part["request_type"] != c.Parts[i].Method {
+				t.Fatalf("the site sees part %v, decided was %s %s", arg[i], c.Parts[i].Method, c.Parts[i].Type)
+			}
+		}
+	}
 }
 
 // argument reads the last member of params with another parser.
@@ -308,7 +421,7 @@ func argument(t *testing.T, body []byte) any {
 }
 
 func TestFuzzParseHasSeeds(t *testing.T) {
-	if len(seeds()) < 5 {
+	if len(seeds()) < 14 {
 		t.Error("the fuzz target has lost its seeds")
 	}
 	for _, s := range seeds() {
@@ -316,16 +429,130 @@ func TestFuzzParseHasSeeds(t *testing.T) {
 	}
 }
 
-func BenchmarkParse(b *testing.B) {
-	body := []byte(seeds()[1])
-	c := cred()
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
+// TestLargeCallsStayLinear would take minutes, or the memory of the machine,
+// if anything in it were looked for from end to end.
+func TestLargeCallsStayLinear(t *testing.T) {
+	parts := make([]string, 30_000)
+	for i := range parts {
+		parts[i] = fmt.Sprintf(`{"type":"T%d","fields":[{"field_name":"f%d","value":{"type":"L%d","id":1}}],"return_fields":["a%d"] , "request_type":"create"}`, i, i, i, i)
+	}
+	c := parse(t, call("batch", "["+strings.Join(parts, " , ")+"]")).Call
+	if n := len(c.Types()); len(c.Parts) != 30_000 || n != 60_000 {
+		t.Errorf("%d parts, %d types", len(c.Parts), n)
+	}
+	names := make([]string, 100_000)
+	for i := range names {
+		names[i] = fmt.Sprintf(`"f%d"`, i)
+	}
+	all := strings.Join(names, ",")
+	c = parse(t, call("read", `{"return_fields":[`+all+","+all+`],"type":"Shot"}`)).Call
+	if len(c.Touches) != 100_001 {
+		t.Errorf("%d touches", len(c.Touches))
+	}
+}
+
+func TestBoundsOfACall(t *testing.T) {
+	part := `{"request_type":"delete","type":"A","id":1}`
+	for _, tt := range []struct{ name, body, says string }{
+		{"parts", call("batch", "["+strings.Repeat(part+",", flow.MaxParts)+part+"]"), "more than 65536 parts"},
+		{"fields before the type", call("read", `{"return_fields":[`+strings.Repeat(`"a",`, flow.MaxReach)+`"a"],"type":"A"}`), "more than 1048576 fields"},
+	} {
+		var p *flow.ParseError
+		if _, err := flow.ParseRPC([]byte(tt.body), flow.DefaultMaxDepth); !errors.As(err, &p) || !strings.Contains(p.Msg, tt.says) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	nest := func(n int) string {
+		return call("create", `{"type":"A","fields":[{"field_name":"x","value":`+strings.Repeat("[", n-3)+strings.Repeat("]", n-3)+`}]}`)
+	}
+	parse(t, nest(flow.DefaultMaxDepth)) // the argument itself is the first level
+	if _, err := flow.ParseRPC([]byte(nest(flow.DefaultMaxDepth+1)), flow.DefaultMaxDepth); err == nil {
+		t.Error("one level too deep is read")
+	}
+}
+
+func TestStudioWideSchedules(t *testing.T) {
+	for _, tt := range []struct {
+		arg    string
+		studio bool
+	}{
+		{`{"date":"2026-01-01","working":false,"description":null,"project":null,"user":null,"recalculate_field":null}`, true},
+		{`{"date":"2026-01-01"}`, true},
+		{`{"project":{"type":"Project","id":1},"user":null}`, false},
+		{`{"project":null,"user":{"type":"HumanUser","id":1}}`, false},
+	} {
+		if c := parse(t, call("work_schedule_update", tt.arg)).Call; c.Studio != tt.studio {
+			t.Errorf("%s: studio %v", tt.arg, c.Studio)
+		}
+	}
+}
+
+func TestFollowing(t *testing.T) {
+	for arg, want := range map[string]string{
+		`{"user":{"type":"HumanUser","id":1}}`:                                                                   "",
+		`{"user":{"type":"HumanUser","id":1,"name":"x"},"entity_type":null,"project":null}`:                      "",
+		`{"user":{"type":"HumanUser","id":1},"entity_type":"Task","project":{"type":"Project","id":1,"name":1}}`: "Task",
+	} {
+		if c := parse(t, call("following", arg)).Call; c.Type != want {
+			t.Errorf("%s: %q, want %q", arg, c.Type, want)
+		}
+	}
+}
+
+func TestSecretFieldsInAnyCase(t *testing.T) {
+	for _, f := range []string{"salted_password", "password_proxy", "Salted_Password", "PASSWORD_PROXY", "\u017falted_password", "pa\u017f\u017fword_proxy"} {
+		var name string
+		if err := json.Unmarshal([]byte(`"`+f+`"`), &name); err != nil || !flow.IsSecretField(name) {
+			t.Errorf("%s is let through: %v", f, err)
+		}
+	}
+	for _, f := range []string{"", "password", "salted_password2", "salted-password"} {
+		if flow.IsSecretField(f) {
+			t.Errorf("%s is no credential", f)
+		}
+	}
+}
+
+// realRead is the read that shotgun_api3 sends for a find.
+const realRead = `{"type":"Version","return_fields":["code","entity.Shot.code","sg_status_list","created_at"],"filters":{"logical_operator":"and","conditions":[{"path":"project","relation":"is","values":[{"type":"Project","id":65}]},{"path":"code","relation":"is","values":["sh_0010"]}]},"return_only":"active","paging":{"entities_per_page":500,"current_page":1},"api_return_image_urls":true,"return_paging_info_without_counts":true}`
+
+// TestAReadCostsFewAllocations: half of them are the decoder's own.
+func TestAReadCostsFewAllocations(t *testing.T) {
+	body, c := []byte(call("read", realRead)), cred()
+	n := testing.AllocsPerRun(100, func() {
 		m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
 		if err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 		_ = m.Body(c)
+	})
+	if n > 70 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkParse measures reading a call and writing it again with a key, from
+// memory to memory: no HTTP, no policy, no record. The others than
+// "read" are batches of that many bytes.
+func BenchmarkParse(b *testing.B) {
+	read := call("read", realRead)
+	batch := func(size int) string {
+		part := `{"request_type":"update","type":"Shot","id":1172,"fields":[{"field_name":"description","value":"a longer text, with a \"quote\""},{"field_name":"assets","value":[{"type":"Asset","id":1},{"type":"Asset","id":2}]}]}`
+		return call("batch", "["+strings.Repeat(part+",", size/len(part))+part+"]")
+	}
+	c := cred()
+	for _, bb := range []struct{ name, body string }{{"read", read}, {"1KiB", batch(1 << 10)}, {"64KiB", batch(64 << 10)}, {"1MiB", batch(1 << 20)}} {
+		b.Run(bb.name, func(b *testing.B) {
+			body := []byte(bb.body)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = m.Body(c)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -164,34 +165,100 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// FuzzScrub: any split gives what the whole gives, and the key is gone.
+// FuzzScrub: any split gives what the whole gives, no key is left, and JSON
+// stays JSON.
 func FuzzScrub(f *testing.F) {
-	for _, s := range spellings(realKey) {
-		f.Add([]byte(`{"a":"`+s+`"}`), 3)
+	for _, s := range scrubSeeds() {
+		f.Add([]byte(s), 3)
 	}
-	s := flow.NewScrubber(secret.FromString(realKey))
+	var keys []secret.Value
+	for _, k := range oddKeys() {
+		keys = append(keys, secret.FromString(k))
+	}
+	s := flow.NewScrubber(keys...)
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		size = 1 + (size%64+64)%64
+		clean, _ := s.Whole(in, false)
+		for _, k := range oddKeys() {
+			if bytes.Contains(clean, []byte(k)) {
+				t.Fatalf("the key survives in %q", clean)
+			}
+		}
+		if json.Valid(in) && !json.Valid(clean) {
+			t.Fatalf("%q is no JSON any more: %q", in, clean)
+		}
 		whole, n := s.Whole(in, true)
 		got, m := stream(t, s, string(in), size)
 		if got != string(whole) || n != m {
 			t.Fatalf("in reads of %d: %q (%d), whole %q (%d)", size, got, m, whole, n)
 		}
-		if strings.Contains(got, realKey) {
-			t.Fatalf("the key survives in %q", got)
+		if json.Valid(in) && !json.Valid(whole) {
+			t.Fatalf("%q is no JSON any more: %q", in, whole)
+		}
+		if meta, _ := flow.EmptyMeta(in); json.Valid(in) && !json.Valid(meta) {
+			t.Fatalf("%q is no JSON any more: %q", in, meta)
 		}
 	})
 }
 
+func scrubSeeds() []string {
+	var out []string
+	for _, key := range oddKeys() {
+		for _, escape := range escapes() {
+			out = append(out, `{"a":"x`+escape(key)+`"}`)
+		}
+	}
+	for _, s := range spellings(realKey) {
+		out = append(out, `{"a":"`+s+`"}`)
+	}
+	return append(out, `{"salted_password":{"a":["]"]},"b":"\nEWKEY0123456789"}`, `{"s\u0061lted_password" : "\"" ,"password_proxy":1}`,
+		`{"meta":{"attribute_name":"salted_password","old_value":"a","new_value":["b"]}}`, `["\u0041BCDEF0123456","\\0041BCDEF0123456"]`)
+}
+
+func TestFuzzScrubHasSeeds(t *testing.T) {
+	if n := len(scrubSeeds()); n < 100 {
+		t.Errorf("%d seeds", n)
+	}
+}
+
+// BenchmarkScrub measures the search alone, in memory, on answers without a key
+// and with credential fields looked for: no gzip, no network. "percent"
+// and "escapes" are nothing but beginnings of the key, "backslashes" and "html"
+// nothing but escapes of escapes: what a hostile site could send at worst.
 func BenchmarkScrub(b *testing.B) {
-	s := flow.NewScrubber(secret.FromString(realKey))
+	one := flow.NewScrubber(secret.FromString(realKey))
+	five := flow.NewScrubber(secret.FromString(realKey), secret.FromString("old-key-1-0123456789abcdef"),
+		secret.FromString("old-key-2-0123456789abcdef"), secret.FromString("old-key-3-0123456789abcdef"), secret.FromString("old-key-4-0123456789abcdef"))
 	row := `{"type":"Shot","id":1172,"code":"sh_0010","image":"https://s3/x%20y?a=b\u0026c","project":{"type":"Project","id":65,"name":"Heron"}},`
-	for _, size := range []int{2 << 10, 64 << 10} {
-		in := []byte(strings.Repeat(row, size/len(row)))
-		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+	plain := strings.ReplaceAll(strings.ReplaceAll(row, "%20", "_"), `\u0026`, "_")
+	for _, bb := range []struct {
+		name string
+		s    *flow.Scrubber
+		row  string
+		size int
+	}{
+		{"2KiB", one, row, 2 << 10}, {"64KiB", one, row, 64 << 10}, {"8MiB", one, row, 8 << 20},
+		{"plain", one, plain, 1 << 20}, {"old", five, row, 1 << 20},
+		{"percent", one, `%6c%69%2D`, 1 << 20}, {"escapes", one, `\u006c\u0069\u002d`, 1 << 20},
+		{"japanese", one, `\u3042\u3044`, 1 << 20}, {"spaces", one, `%20%C3%A9`, 1 << 20}, {"html", one, `&amp;&lt;`, 1 << 20},
+		{"backslashes", one, `\\`, 1 << 20},
+	} {
+		in := []byte(strings.Repeat(bb.row, bb.size/len(bb.row)))
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
 			b.SetBytes(int64(len(in)))
 			for b.Loop() {
-				s.Whole(in, true)
+				bb.s.Whole(in, true)
+			}
+		})
+		b.Run(bb.name+"/stream", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(in)))
+			buf := make([]byte, 32<<10)
+			for b.Loop() {
+				if _, err := io.Copy(io.Discard, bb.s.NewReader(bytes.NewReader(in), buf, true)); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

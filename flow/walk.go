@@ -19,10 +19,15 @@ type walker struct {
 	out      []byte
 	depth    int
 	maxDepth int
+	lastType string       // the last entity type read, which is often the next
+	reach    int          // fields named so far, of MaxReach
+	noted    func(string) // told of each string, where set
 }
 
-func newWalker(raw []byte, maxDepth int) *walker {
-	return &walker{dec: trusted(raw), raw: raw, out: make([]byte, 0, len(raw)), maxDepth: maxDepth}
+// newWalker reads raw with dec, which it resets.
+func newWalker(dec *jsontext.Decoder, raw []byte, maxDepth int) *walker {
+	trust(dec, raw)
+	return &walker{dec: dec, raw: raw, out: make([]byte, 0, len(raw)), maxDepth: maxDepth}
 }
 
 func (w *walker) down() error {
@@ -53,8 +58,7 @@ func (w *walker) object(what string, member func(name string) error) error {
 			return err
 		}
 		w.out = append(w.out, ':')
-		text, _ := unquote(name)
-		if err := member(text); err != nil {
+		if err := member(memberName(name)); err != nil {
 			return err
 		}
 	}
@@ -64,6 +68,62 @@ func (w *walker) object(what string, member func(name string) error) error {
 	w.out = append(w.out, '}')
 	w.depth--
 	return nil
+}
+
+// memberName decodes a member's name, without a copy where the protocol has it.
+func memberName(v jsontext.Value) string {
+	switch name := v[1 : len(v)-1]; string(name) {
+	case "type":
+		return "type"
+	case "id":
+		return "id"
+	case "name":
+		return "name"
+	case "path":
+		return "path"
+	case "relation":
+		return "relation"
+	case "values":
+		return "values"
+	case "conditions":
+		return "conditions"
+	case "logical_operator":
+		return "logical_operator"
+	case "field_name":
+		return "field_name"
+	case "value":
+		return "value"
+	case "fields":
+		return "fields"
+	case "return_fields":
+		return "return_fields"
+	case "request_type":
+		return "request_type"
+	case "filters":
+		return "filters"
+	case "paging":
+		return "paging"
+	case "entities_per_page":
+		return "entities_per_page"
+	case "current_page":
+		return "current_page"
+	case "return_only":
+		return "return_only"
+	case "api_return_image_urls":
+		return "api_return_image_urls"
+	case "return_paging_info_without_counts":
+		return "return_paging_info_without_counts"
+	case "script_name":
+		return "script_name"
+	case "script_key":
+		return "script_key"
+	case "method_name":
+		return "method_name"
+	case "params":
+		return "params"
+	}
+	s, _ := unquote(v)
+	return s
 }
 
 // array reads an array; item must read exactly one value.
@@ -104,6 +164,10 @@ func (w *walker) scalar() (jsontext.Value, error) {
 		return nil, shape("a string holds the character U+0000")
 	}
 	w.out = appendScalar(w.out, v)
+	if w.noted != nil && v.Kind() == '"' {
+		s, _ := unquote(v)
+		w.noted(s)
+	}
 	return v, nil
 }
 
@@ -118,6 +182,15 @@ func (w *walker) text(what string) (string, error) {
 	}
 	s, _ := unquote(v)
 	return s, nil
+}
+
+// anyText reads a string that decides nothing.
+func (w *walker) anyText(what string) error {
+	if w.dec.PeekKind() != '"' {
+		return shape(what + " is not a string")
+	}
+	_, err := w.scalar()
+	return err
 }
 
 // plain reads a string, number or literal that decides nothing.
@@ -158,6 +231,35 @@ func (w *walker) value(link func(typ string)) error {
 	}
 }
 
+// entity reads {type, id, ...} where the protocol wants an entity.
+func (w *walker) entity(what string) (typ string, err error) {
+	var hasID bool
+	err = w.object(what, func(name string) error {
+		switch name {
+		case "type":
+			typ, err = w.typeName(what + ".type")
+			return err
+		case "id":
+			hasID = w.dec.PeekKind() == '0'
+			return w.plain(what + ".id")
+		}
+		return w.value(nil)
+	})
+	if err == nil && (typ == "" || !hasID) {
+		err = shape(what + " is no entity with a type and an id")
+	}
+	return typ, err
+}
+
+// null reads a null, if that is what comes.
+func (w *walker) null() bool {
+	if w.dec.PeekKind() != 'n' {
+		return false
+	}
+	_, err := w.scalar()
+	return err == nil
+}
+
 // entityLike reads an object. It names an entity if it has a type that looks
 // like an entity type, or any type beside an id.
 func (w *walker) entityLike(link func(typ string)) error {
@@ -166,8 +268,8 @@ func (w *walker) entityLike(link func(typ string)) error {
 	err := w.object("value", func(name string) error {
 		switch {
 		case name == "type" && w.dec.PeekKind() == '"':
-			t, err := w.text("type")
-			typ = t
+			v, err := w.scalar()
+			typ = w.typeText(v)
 			return err
 		case name == "id":
 			hasID = true
@@ -188,11 +290,30 @@ func (w *walker) entityLike(link func(typ string)) error {
 
 // typeName reads an entity type.
 func (w *walker) typeName(what string) (string, error) {
-	s, err := w.text(what)
-	if err == nil && !IsTypeName(s) {
+	if w.dec.PeekKind() != '"' {
+		return "", shape(what + " is not a string")
+	}
+	v, err := w.scalar()
+	if err != nil {
+		return "", err
+	}
+	s := w.typeText(v)
+	if !IsTypeName(s) {
 		err = shape(what + " is no entity type: " + quoteName(s))
 	}
 	return s, err
+}
+
+// typeText decodes a string, without a copy where it is the same type again.
+func (w *walker) typeText(v jsontext.Value) string {
+	if v.Kind() == '"' && string(v[1:len(v)-1]) == w.lastType {
+		return w.lastType
+	}
+	s, _ := unquote(v)
+	if IsTypeName(s) {
+		w.lastType = s
+	}
+	return s
 }
 
 // hops splits a path into what it touches: field, or field.Type.field and so

@@ -45,38 +45,61 @@ type Script struct {
 	// own credentials.
 	ForwardUser bool
 
-	grants map[string][]grant
+	verbs map[string]*verbGrants
+}
+
+// verbGrants is what the rules of one verb give. Each grant has a number, so
+// that the first rule of the file is the one that decides.
+type verbGrants struct {
+	exact map[string][]grant // by type
+	globs []grant
+	bare  string // where the first rule without a target stands
 }
 
 type grant struct {
+	n      int
 	where  string
-	typ    string // exact, or the stem of a glob
-	glob   bool
-	bare   bool // the rule names no target
-	fields map[string]struct{}
+	stem   string              // of a glob
+	fields map[string]struct{} // nil means every field
 }
 
 // Compile makes a script's rules ready to decide with.
 func Compile(s Script) *Script {
-	s.grants = make(map[string][]grant)
+	s.verbs = make(map[string]*verbGrants)
+	n := 0
 	for i := range s.Rules {
 		r := &s.Rules[i]
-		if len(r.Targets) == 0 {
-			s.grants[r.Verb] = append(s.grants[r.Verb], grant{where: r.Where(), bare: true})
+		v := s.verbs[r.Verb]
+		if v == nil {
+			v = &verbGrants{exact: make(map[string][]grant)}
+			s.verbs[r.Verb] = v
+		}
+		if len(r.Targets) == 0 && v.bare == "" {
+			v.bare = r.Where()
 		}
 		for _, t := range r.Targets {
-			g := grant{where: r.Where()}
-			g.typ, g.glob = strings.CutSuffix(t.Type, "*")
-			if t.Fields != nil {
-				g.fields = make(map[string]struct{}, len(t.Fields))
-				for _, f := range t.Fields {
-					g.fields[f] = struct{}{}
-				}
-			}
-			s.grants[r.Verb] = append(s.grants[r.Verb], g)
+			v.add(t, r.Where(), n)
+			n++
 		}
 	}
 	return &s
+}
+
+func (v *verbGrants) add(t Target, where string, n int) {
+	g := grant{n: n, where: where}
+	if t.Fields != nil {
+		g.fields = make(map[string]struct{}, len(t.Fields))
+		for _, f := range t.Fields {
+			g.fields[f] = struct{}{}
+		}
+	}
+	stem, glob := strings.CutSuffix(t.Type, "*")
+	if !glob {
+		v.exact[t.Type] = append(v.exact[t.Type], g)
+		return
+	}
+	g.stem = stem
+	v.globs = append(v.globs, g)
 }
 
 // anyField asks for the type itself: some rule of it, whatever its fields.
@@ -84,31 +107,48 @@ const anyField = ""
 
 // has finds the first rule that gives verb on a type's field.
 func (s *Script) has(verb, typ, field string) (string, bool) {
-	for i := range s.grants[verb] {
-		g := &s.grants[verb][i]
-		if g.bare || !g.glob && g.typ != typ || g.glob && (!strings.HasPrefix(typ, g.typ) || needsName(verb, typ)) {
-			continue
-		}
-		if g.fields == nil && !needsField(verb, typ, field) {
-			return g.where, true
-		}
-		if field == anyField {
-			return g.where, true
-		}
-		if _, ok := g.fields[field]; ok {
-			return g.where, true
+	v := s.verbs[verb]
+	if v == nil {
+		return "", false
+	}
+	var found *grant
+	for i := range v.exact[typ] {
+		if g := &v.exact[typ][i]; g.gives(verb, typ, field) {
+			found = g
+			break
 		}
 	}
-	return "", false
+	for i := range v.globs {
+		g := &v.globs[i]
+		if found != nil && found.n < g.n {
+			break
+		}
+		if strings.HasPrefix(typ, g.stem) && g.gives(verb, typ, field) && !needsName(verb, typ) {
+			found = g
+			break
+		}
+	}
+	if found == nil {
+		return "", false
+	}
+	return found.where, true
+}
+
+// gives says whether a grant of the type gives the field too.
+func (g *grant) gives(verb, typ, field string) bool {
+	if field == anyField || g.fields == nil && !needsField(verb, typ, field) {
+		return true
+	}
+	_, ok := g.fields[field]
+	return ok
 }
 
 func (s *Script) hasBare(verb string) (string, bool) {
-	for _, g := range s.grants[verb] {
-		if g.bare {
-			return g.where, true
-		}
+	v := s.verbs[verb]
+	if v == nil || v.bare == "" {
+		return "", false
 	}
-	return "", false
+	return v.bare, true
 }
 
 func isWrite(verb string) bool {
@@ -116,14 +156,16 @@ func isWrite(verb string) bool {
 }
 
 // needsName says whether a rule has to name the type: a glob does not cover it.
+// Case is folded: nobody has tried whether the site does.
 func needsName(verb, typ string) bool {
-	switch typ {
-	case "EventLogEntry": // old and new values of every field of every type
-		return verb == "read" || isWrite(verb)
-	case "ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem":
-		return isWrite(verb)
+	if verb != "read" && !isWrite(verb) {
+		return false
 	}
-	return false
+	if strings.EqualFold(typ, "EventLogEntry") { // old and new values of every field of every type
+		return true
+	}
+	return isWrite(verb) && (strings.EqualFold(typ, "ApiUser") || strings.EqualFold(typ, "PermissionRuleSet") ||
+		strings.EqualFold(typ, "HumanUser") || strings.EqualFold(typ, "ActionMenuItem"))
 }
 
 // needsField says whether a rule has to name the field: its type alone does
@@ -133,15 +175,15 @@ func needsField(verb, typ, field string) bool {
 	if !isWrite(verb) {
 		return false
 	}
-	switch field {
+	switch strings.ToLower(field) {
 	case "created_by", "created_at":
 		return true
 	case "login", "email", "sg_status_list", "locked_until", "sso_login", "oxygen_user_id":
-		return typ == "HumanUser"
+		return strings.EqualFold(typ, "HumanUser")
 	case "permission_rule_set":
-		return typ == "HumanUser" || typ == "ApiUser"
+		return strings.EqualFold(typ, "HumanUser") || strings.EqualFold(typ, "ApiUser")
 	case "generate_event_log_entries":
-		return typ == "ApiUser"
+		return strings.EqualFold(typ, "ApiUser")
 	}
 	return false
 }
@@ -150,8 +192,6 @@ func needsField(verb, typ, field string) bool {
 // authenticate_human_user with the person's own credentials.
 func (s *Script) Decide(c *flow.Call, userCheck bool) Verdict {
 	switch {
-	case c.Group == flow.GroupInfo:
-		return Verdict{Allow: true, Rule: "info"}
 	case c.Group == flow.GroupSession:
 		return Verdict{Reason: SessionCall, What: "call " + c.Method}
 	case c.UserAuth && !(userCheck && s.ForwardUser):
@@ -160,6 +200,8 @@ func (s *Script) Decide(c *flow.Call, userCheck bool) Verdict {
 		return Verdict{Allow: true, Rule: "user_auth: forward"}
 	case c.SudoAsLogin != "" && !slices.Contains(s.Sudo, c.SudoAsLogin):
 		return Verdict{Reason: Sudo, What: "act as another login"}
+	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
+		return Verdict{Allow: true, Rule: "info"}
 	}
 	d := decision{s: s}
 	if c.Group == flow.GroupBatch {
@@ -181,6 +223,7 @@ type decision struct {
 	rule   string
 	secret string
 	lacks  []lack
+	more   bool // and others, beyond maxLacks
 }
 
 type lack struct{ verb, typ, field string }
@@ -202,7 +245,10 @@ func (d *decision) note(where string, ok bool, l lack) {
 	switch {
 	case ok && d.rule == "":
 		d.rule = where
-	case !ok && len(d.lacks) < maxLacks && !slices.Contains(d.lacks, l):
+	case ok || d.more || slices.Contains(d.lacks, l):
+	case len(d.lacks) == maxLacks:
+		d.more = true
+	default:
 		d.lacks = append(d.lacks, l)
 	}
 }
@@ -230,13 +276,13 @@ func (d *decision) main(c *flow.Call) {
 	case flow.GroupNamed:
 		d.named(c)
 	case flow.GroupRead: // its touches say it all
-		if len(c.Touches) == 0 {
-			d.lacks = append(d.lacks, lack{verb: c.Method})
+		if len(c.Touches) == 0 { // a text search in no type, which may be in all
+			d.need("read", orEvery(""), anyField)
 		}
 	case flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
-		d.lacks = append(d.lacks, lack{verb: c.Method})
+		d.note("", false, lack{verb: c.Method})
 	default:
-		d.lacks = append(d.lacks, lack{verb: c.Method})
+		d.note("", false, lack{verb: c.Method})
 	}
 }
 
@@ -269,7 +315,7 @@ func (d *decision) named(c *flow.Call) {
 // touch asks for one field or type that the call reaches.
 func (d *decision) touch(c *flow.Call, t flow.Touch) {
 	if flow.IsSecretField(t.Field) {
-		d.secret = t.Type + "." + t.Field
+		d.secret = strings.TrimPrefix(t.Type+"."+t.Field, ".")
 		return
 	}
 	switch t.Use {
@@ -293,7 +339,7 @@ func (d *decision) touch(c *flow.Call, t flow.Touch) {
 			d.need(string(c.Group), t.Type, t.Field)
 		}
 	default:
-		d.lacks = append(d.lacks, lack{verb: c.Method})
+		d.note("", false, lack{verb: c.Method})
 	}
 }
 
@@ -302,110 +348,9 @@ func (d *decision) verdict() Verdict {
 	case d.secret != "":
 		return Verdict{Reason: SecretField, What: "reach " + d.secret}
 	case len(d.lacks) > 0:
-		return Verdict{Reason: NoRule, What: what(d.lacks), Suggest: suggest(d.lacks)}
+		return Verdict{Reason: NoRule, What: what(d.lacks), Suggest: suggest(d.lacks, d.more)}
 	case d.rule == "":
 		return Verdict{Reason: NoRule, What: "make this call"}
 	}
 	return Verdict{Allow: true, Rule: d.rule}
-}
-
-// what names the first thing that is missing, as precisely as it can.
-func what(lacks []lack) string {
-	l := lacks[0]
-	for _, o := range lacks {
-		if o.verb == l.verb && o.typ == l.typ && o.field != "" {
-			l = o
-			break
-		}
-	}
-	switch {
-	case l.typ == "":
-		return "call " + l.verb
-	case l.verb == "presets":
-		return "use the filter preset " + l.typ
-	case l.verb == "link":
-		return "link to " + l.typ
-	case l.typ == "*":
-		return l.verb + " every type"
-	case l.field == anyField:
-		return l.verb + " " + l.typ
-	}
-	return l.verb + " " + l.typ + "." + l.field
-}
-
-// suggest writes the smallest rules that give what is missing, as one list
-// item that can be pasted.
-func suggest(lacks []lack) string {
-	var verbs []string
-	byVerb := map[string][]lack{}
-	for _, l := range lacks {
-		if _, ok := byVerb[l.verb]; !ok {
-			verbs = append(verbs, l.verb)
-		}
-		byVerb[l.verb] = append(byVerb[l.verb], l)
-	}
-	var parts []string
-	bare := 0
-	for _, v := range verbs {
-		if byVerb[v][0].typ == "" {
-			parts = append(parts, v)
-			bare++
-			continue
-		}
-		parts = append(parts, v+": "+targets(byVerb[v]))
-	}
-	if len(parts) == 1 || bare > 0 {
-		return "- " + strings.Join(parts, "\n- ")
-	}
-	return "- {" + strings.Join(parts, ", ") + "}"
-}
-
-// targets writes Type, Type.field or {Type: [fields], ...}.
-func targets(lacks []lack) string {
-	var types []string
-	fields := map[string][]string{}
-	for _, l := range lacks {
-		if _, ok := fields[l.typ]; !ok {
-			types = append(types, l.typ)
-			fields[l.typ] = nil
-		}
-		if l.field != "" {
-			fields[l.typ] = append(fields[l.typ], l.field)
-		}
-	}
-	if len(types) == 1 && len(fields[types[0]]) <= 1 {
-		return yamlWord(strings.Join(append(types, fields[types[0]]...), "."))
-	}
-	out := make([]string, len(types))
-	for i, t := range types {
-		switch f := fields[t]; len(f) {
-		case 0:
-			out[i] = yamlWord(t) + ": id"
-		case 1:
-			out[i] = t + ": " + f[0]
-		default:
-			out[i] = t + ": [" + strings.Join(f, ", ") + "]"
-		}
-	}
-	if allBare(fields) {
-		return "[" + strings.Join(types, ", ") + "]"
-	}
-	return "{" + strings.Join(out, ", ") + "}"
-}
-
-func allBare(fields map[string][]string) bool {
-	for _, f := range fields {
-		if len(f) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// yamlWord quotes a word that YAML would read as something else.
-func yamlWord(w string) string {
-	if w == "*" {
-		return `"*"`
-	}
-	return w
 }

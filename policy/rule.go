@@ -7,7 +7,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -167,7 +166,7 @@ func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
 	var out []Problem
 	for j, f := range t.Fields {
 		switch {
-		case slices.Contains(flow.SecretFields(), f):
+		case flow.IsSecretField(f):
 			out = append(out, bad(j, f+" is never let through, whatever a rule says: this rule can never match", "remove it")...)
 		case strings.Contains(f, "."):
 			out = append(out, bad(j, fmt.Sprintf("%q is a path; rules name fields", f), pathHint(t.Type, f))...)

@@ -1,0 +1,283 @@
+package flow
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxUnit is the longest spelling of one character that is read, in bytes:
+// %26%2334%3B (a quote as an HTML entity in a URL) has 11, and
+// \\ud83d\\ude00 (an emoji in JSON inside JSON) 14.
+const maxUnit = 16
+
+// unit is one character of a text as it was written, read back.
+type unit struct {
+	c    [utf8.UTFMax]byte // its UTF-8
+	n    int               // bytes of c
+	size int               // bytes of the text; 0 for none
+}
+
+func byteUnit(c byte, size int) unit { return unit{c: [utf8.UTFMax]byte{c}, n: 1, size: size} }
+
+func runeUnit(r rune, size int) unit {
+	u := unit{size: size}
+	u.n = utf8.EncodeRune(u.c[:], r)
+	return u
+}
+
+// begins says whether a unit of more than one byte may begin with c.
+func begins(c byte) bool { return c == '\\' || c == '%' || c == '&' || c == '+' }
+
+// once reads the escape at b[0] as JSON, a URL or HTML write it. A unit of size
+// 0 means that there is none.
+func once(b []byte) unit {
+	switch b[0] {
+	case '\\':
+		return jsonUnit(b)
+	case '%':
+		if len(b) >= 3 {
+			if v, ok := unhex(b[1:3]); ok {
+				return byteUnit(byte(v), 3) //nolint:gosec // two digits
+			}
+		}
+	case '&':
+		return htmlUnit(b)
+	case '+': // a space in a query
+		return byteUnit(' ', 1)
+	}
+	return unit{}
+}
+
+// twice reads an escape that was escaped once more: %2541, \\u0041,
+// \u0026quot;, &amp;lt;. first is what once read.
+func twice(b []byte, first unit) unit {
+	if first.n != 1 || !begins(first.c[0]) || first.c[0] == '+' || first.size == len(b) {
+		return unit{}
+	}
+	second, size := inner(b[first.size:])
+	switch c := first.c[0]; {
+	case c == '\\' && second != 'u':
+		return byteUnit(escaped(second), first.size+size)
+	case c == '%' && !isHex(second), c == '&' && !strings.ContainsRune("#qlag", rune(second)):
+		return unit{}
+	}
+	// The inner text, and where in b each byte of it ends.
+	text, ends := [maxUnit]byte{first.c[0]}, [maxUnit + 1]int{1: first.size}
+	n := 1
+	for i := first.size; n < maxUnit && i < min(len(b), maxUnit); n++ {
+		c, size := inner(b[i:])
+		i += size
+		text[n], ends[n+1] = c, i
+	}
+	u := once(text[:n])
+	u.size = ends[u.size]
+	return u
+}
+
+// inner reads one byte, escaped or not.
+func inner(b []byte) (c byte, size int) {
+	if b[0] != '+' && begins(b[0]) {
+		if u := once(b); u.n == 1 {
+			return u.c[0], u.size
+		}
+	}
+	return b[0], 1
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// jsonUnit reads \n, \/ or \u0041, the latter as one of a pair where it is.
+func jsonUnit(b []byte) unit {
+	if len(b) < 2 {
+		return unit{}
+	}
+	if b[1] != 'u' {
+		return byteUnit(escaped(b[1]), 2)
+	}
+	if len(b) < 6 {
+		return unit{}
+	}
+	r, ok := unhex(b[2:6])
+	if !ok {
+		return byteUnit('u', 2)
+	}
+	if utf16.IsSurrogate(r) && len(b) >= 12 && b[6] == '\\' && b[7] == 'u' {
+		if lo, ok := unhex(b[8:12]); ok {
+			return runeUnit(utf16.DecodeRune(r, lo), 12)
+		}
+	}
+	return runeUnit(r, 6)
+}
+
+func escaped(c byte) byte {
+	switch c {
+	case 'n':
+		return '\n'
+	case 't':
+		return '\t'
+	case 'r':
+		return '\r'
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	}
+	return c
+}
+
+// htmlUnit reads &quot;, &#34; or &#x22;.
+func htmlUnit(b []byte) unit {
+	end := bytes.IndexByte(b[:min(len(b), maxUnit)], ';')
+	if end < 2 {
+		return unit{}
+	}
+	switch name := b[1:end]; string(name) {
+	case "quot":
+		return byteUnit('"', end+1)
+	case "amp":
+		return byteUnit('&', end+1)
+	case "lt":
+		return byteUnit('<', end+1)
+	case "gt":
+		return byteUnit('>', end+1)
+	case "apos":
+		return byteUnit('\'', end+1)
+	default:
+		if r, ok := reference(name); ok {
+			return runeUnit(r, end+1)
+		}
+	}
+	return unit{}
+}
+
+// reference reads the number of #34 or #x22.
+func reference(b []byte) (rune, bool) {
+	if len(b) < 2 || b[0] != '#' {
+		return 0, false
+	}
+	if b[1] == 'x' || b[1] == 'X' {
+		return unhex(b[2:])
+	}
+	var r rune
+	for _, c := range b[1:] {
+		if c < '0' || c > '9' || r > utf8.MaxRune {
+			return 0, false
+		}
+		r = r*10 + rune(c-'0')
+	}
+	return r, true
+}
+
+func unhex(b []byte) (rune, bool) {
+	var v rune
+	for _, c := range b {
+		var d byte
+		switch {
+		case c >= '0' && c <= '9':
+			d = c - '0'
+		case c >= 'a' && c <= 'f':
+			d = c - 'a' + 10
+		case c >= 'A' && c <= 'F':
+			d = c - 'A' + 10
+		default:
+			return 0, false
+		}
+		if v > utf8.MaxRune {
+			return 0, false
+		}
+		v = v<<4 | rune(d)
+	}
+	return v, len(b) > 0
+}
+
+// spelled matches word at the start of b, reading each character of it in any
+// spelling, mixed at will. end is 0 where it is not there.
+func spelled(b, word []byte) (end int) {
+	steps := 8 * len(word)
+	return spelledFrom(b, word, &steps)
+}
+
+// spelledFrom tries every reading of each unit, since &amp;amp; may be what is
+// left of & escaped twice or of &amp; escaped once. steps bounds that for keys
+// and texts of nothing but such units.
+func spelledFrom(b, word []byte, steps *int) (end int) {
+	for len(word) > 0 && len(b) > 0 {
+		if *steps--; *steps < 0 {
+			return 0
+		}
+		if !begins(b[0]) {
+			if b[0] != word[0] {
+				return 0
+			}
+			b, word, end = b[1:], word[1:], end+1
+			continue
+		}
+		first := once(b)
+		for _, u := range [3]unit{first, twice(b, first), byteUnit(b[0], 1)} {
+			n := u.standsFor(word)
+			if n == 0 {
+				continue
+			}
+			if n == len(word) {
+				return end + u.size
+			}
+			if rest := spelledFrom(b[u.size:], word[n:], steps); rest > 0 {
+				return end + u.size + rest
+			}
+		}
+		return 0
+	}
+	if len(word) > 0 {
+		return 0
+	}
+	return end
+}
+
+// standsFor says how many bytes at the start of word u stands for.
+func (u unit) standsFor(word []byte) int {
+	if u.size == 0 {
+		return 0
+	}
+	if bytes.HasPrefix(word, u.c[:u.n]) {
+		return u.n
+	}
+	// \u00e9 may also stand for one byte of a text in UTF-8 that was taken for
+	// Latin-1.
+	if u.n == 2 {
+		if r, _ := utf8.DecodeRune(u.c[:2]); r < 0x100 && word[0] == byte(r) { //nolint:gosec // just compared
+			return 1
+		}
+	}
+	return 0
+}
+
+// escapeOver finds the JSON escape that begins before at and goes on beyond it.
+// b[0] must be no part of an escape.
+func escapeOver(b []byte, at int) (begin, end int, ok bool) {
+	for i := max(0, at-5); i < at; i++ {
+		if b[i] != '\\' {
+			continue
+		}
+		run := i
+		for run > 0 && b[run-1] == '\\' {
+			run--
+		}
+		if (i-run)%2 == 1 {
+			continue // the second of two: \\
+		}
+		size := 2
+		if i+6 <= len(b) && b[i+1] == 'u' {
+			if _, hex := unhex(b[i+2 : i+6]); hex {
+				size = 6
+			}
+		}
+		if i+size > at {
+			return i, i + size, true
+		}
+	}
+	return 0, 0, false
+}
