@@ -201,10 +201,8 @@ func (r *request) fieldObjects(what string, use Use, extras ...string) error {
 				}
 				return r.path(p, use)
 			}
-			for _, e := range extras {
-				if name == e {
-					return r.w.plain(what)
-				}
+			if slices.Contains(extras, name) {
+				return r.w.plain(what)
 			}
 			return unknownMember(name)
 		})

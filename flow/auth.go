@@ -20,14 +20,7 @@ const MaxProduct = 256
 
 // isAuthKey says whether a key is one that the clients put into an auth object
 // (flow-protocol §1.3).
-func isAuthKey(k string) bool {
-	switch k {
-	case "script_name", "script_key", "user_login", "user_password", "auth_token",
-		"session_token", "reject_if_expired", "session_uuid", "sudo_as_login", "product":
-		return true
-	}
-	return false
-}
+func isAuthKey(k string) bool { return slices.Contains(authKeys(), k) }
 
 func authKeys() []string {
 	return []string{
@@ -92,48 +85,42 @@ func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) err
 	if isString && hasNUL(val) {
 		return shape("the auth object holds the character U+0000")
 	}
-	absent := val.Kind() == 'n' || isString && text == "" // empty counts as absent: §1.3
+	if val.Kind() == 'n' || isString && text == "" { // empty counts as absent: §1.3
+		if !isAuthKey(key) {
+			m.drop(key)
+		}
+		return nil
+	}
 	switch key {
 	case "script_name":
 		m.Call.ScriptName = text
 	case "script_key":
-		if isString && !absent {
-			m.callerKey = secret.FromString(text)
-		}
+		m.callerKey = secret.FromString(text)
 	case "session_token":
-		m.hasSession = !absent
+		m.hasSession = true
 	case "reject_if_expired":
 	case "user_login", "user_password", "auth_token":
-		if absent {
-			return nil
-		}
 		if !isString {
 			return shape(key + " is not a string")
 		}
 		m.Call.UserAuth = true
 		user.set(key, val)
 	case "session_uuid":
-		if absent {
-			return nil
-		}
 		if !isSessionUUID(text) {
 			return shape("session_uuid is not 1 to 64 letters, digits and hyphens")
 		}
 		m.Call.SessionUUID = text
 	case "sudo_as_login":
-		if absent {
-			return nil
-		}
 		if !isString {
 			return shape("sudo_as_login is not a string")
 		}
 		m.Call.SudoAsLogin = text
 	case "product":
-		if isString && !absent && len(val) <= MaxProduct {
-			m.product = appendString(nil, val)
+		if !isString || len(val) > MaxProduct {
+			m.drop(key)
 			return nil
 		}
-		m.drop(key)
+		m.product = appendString(nil, val)
 	default:
 		m.drop(key)
 	}
@@ -200,10 +187,8 @@ func (m *Message) CallerCredential(c secret.Credential) string {
 	case m.callerKey.Same(c.Key):
 		return CredLiveKey
 	}
-	for _, old := range c.Old {
-		if m.callerKey.Same(old) {
-			return CredOldKey
-		}
+	if slices.ContainsFunc(c.Old, m.callerKey.Same) {
+		return CredOldKey
 	}
 	switch {
 	case m.hasSession:

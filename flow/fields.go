@@ -126,16 +126,8 @@ func (v *valueSkipper) feed(b []byte) (n int, done bool) {
 	for i, c := range b {
 		switch {
 		case v.inString:
-			switch {
-			case v.escape:
-				v.escape = false
-			case c == '\\':
-				v.escape = true
-			case c == '"':
-				v.inString = false
-				if v.depth == 0 {
-					return i + 1, true
-				}
+			if v.text(c); !v.inString && v.depth == 0 {
+				return i + 1, true
 			}
 		case c == '"':
 			v.inString, v.begun = true, true
@@ -158,6 +150,18 @@ func (v *valueSkipper) feed(b []byte) (n int, done bool) {
 		}
 	}
 	return len(b), false
+}
+
+// text reads one byte of a string.
+func (v *valueSkipper) text(c byte) {
+	switch {
+	case v.escape:
+		v.escape = false
+	case c == '\\':
+		v.escape = true
+	case c == '"':
+		v.inString = false
+	}
 }
 
 // EmptyMeta empties the old and new values of event log entries that tell of a

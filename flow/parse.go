@@ -239,8 +239,7 @@ func trust(dec *jsontext.Decoder, raw []byte) {
 func shape(msg string) *ParseError { return &ParseError{Flaw: FlawShape, Msg: msg} }
 
 func at(err error, where, method string) error {
-	var p *ParseError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*ParseError](err); ok {
 		p.Method = method
 		p.Msg = where + ": " + p.Msg
 	}
@@ -283,7 +282,7 @@ func safePointer(p string) string {
 	if len(p) > 256 {
 		return ""
 	}
-	for _, s := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
+	for s := range strings.SplitSeq(strings.TrimPrefix(p, "/"), "/") {
 		if !IsName(s) && strings.Trim(s, "0123456789") != "" {
 			return ""
 		}

@@ -39,34 +39,56 @@ func call(method, arg string) string {
 
 func TestTouches(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
-		{"read", call("read", `{"type":"Version","return_fields":["code","entity.Shot.code"],"filters":{"logical_operator":"and","conditions":[{"path":"entity.Shot.sg_sequence.Sequence.code","relation":"is","values":["x"]}]},"sorts":[{"field_name":"id","direction":"asc"}],"paging":{"entities_per_page":500,"current_page":1}}`),
-			"Version./1 Version.code/1 Version.entity/1 Shot.code/1 Version.entity/2 Shot.sg_sequence/2 Sequence.code/2 Version.id/3"},
+		{
+			"read", call("read", `{"type":"Version","return_fields":["code","entity.Shot.code"],"filters":{"logical_operator":"and","conditions":[{"path":"entity.Shot.sg_sequence.Sequence.code","relation":"is","values":["x"]}]},"sorts":[{"field_name":"id","direction":"asc"}],"paging":{"entities_per_page":500,"current_page":1}}`),
+			"Version./1 Version.code/1 Version.entity/1 Shot.code/1 Version.entity/2 Shot.sg_sequence/2 Sequence.code/2 Version.id/3",
+		},
 		{"type after fields", call("read", `{"return_fields":["code"],"type":"Shot"}`), "Shot./1 Shot.code/1"},
-		{"summarize", call("summarize", `{"type":"Task","summaries":[{"field":"est","type":"sum"}],"filters":{"logical_operator":"or","conditions":[]},"grouping":[{"field":"entity","type":"exact","direction":"asc"}]}`),
-			"Task./1 Task.est/4 Task.entity/3"},
-		{"create", call("create", `{"type":"Version","fields":[{"field_name":"entity","value":{"type":"Shot","id":1}},{"field_name":"tags","value":[{"type":"Tag","name":"a"}]}],"return_fields":["id"]}`),
-			"Version./5 Version.entity/5 Shot./6 Version.tags/5 Tag./6 Version.id/1"},
-		{"update", call("update", `{"type":"Shot","id":12,"fields":[{"field_name":"assets","value":[],"multi_entity_update_mode":"add"}]}`),
-			"Shot./5 Shot.assets/5"},
+		{
+			"summarize", call("summarize", `{"type":"Task","summaries":[{"field":"est","type":"sum"}],"filters":{"logical_operator":"or","conditions":[]},"grouping":[{"field":"entity","type":"exact","direction":"asc"}]}`),
+			"Task./1 Task.est/4 Task.entity/3",
+		},
+		{
+			"create", call("create", `{"type":"Version","fields":[{"field_name":"entity","value":{"type":"Shot","id":1}},{"field_name":"tags","value":[{"type":"Tag","name":"a"}]}],"return_fields":["id"]}`),
+			"Version./5 Version.entity/5 Shot./6 Version.tags/5 Tag./6 Version.id/1",
+		},
+		{
+			"update", call("update", `{"type":"Shot","id":12,"fields":[{"field_name":"assets","value":[],"multi_entity_update_mode":"add"}]}`),
+			"Shot./5 Shot.assets/5",
+		},
 		{"delete", call("delete", `{"type":"Shot","id":12}`), "Shot./5"},
-		{"notes", call("note_thread_contents", `{"note_id":1,"entity_fields":{"Note":["created_by.HumanUser.image"]}}`),
-			"Note./1 Note.created_by/1 HumanUser.image/1 Note.content/1 Note.created_at/1 Reply./1 Reply.content/1 Reply.created_at/1 Reply.user/1 Attachment./1 Attachment.this_file/1 Attachment.created_at/1 Attachment.created_by/1"},
-		{"text search", call("query_display_name_cache", `{"text":"a","entity_types":{"Asset":{"logical_operator":"and","conditions":[{"path":"sg_x","relation":"is","values":[1]}]}},"project_ids":[1],"max_results":5}`),
-			"Asset./1 Asset.sg_x/2"},
+		{
+			"notes", call("note_thread_contents", `{"note_id":1,"entity_fields":{"Note":["created_by.HumanUser.image"]}}`),
+			"Note./1 Note.created_by/1 HumanUser.image/1 Note.content/1 Note.created_at/1 Reply./1 Reply.content/1 Reply.created_at/1 Reply.user/1 Attachment./1 Attachment.this_file/1 Attachment.created_at/1 Attachment.created_by/1",
+		},
+		{
+			"text search", call("query_display_name_cache", `{"text":"a","entity_types":{"Asset":{"logical_operator":"and","conditions":[{"path":"sg_x","relation":"is","values":[1]}]}},"project_ids":[1],"max_results":5}`),
+			"Asset./1 Asset.sg_x/2",
+		},
 		{"read of every field", call("read", `{"type":"Shot"}`), "Shot./1 Shot.*/1"},
-		{"type after a link", call("create", `{"return_fields":["entity.Shot.code"],"fields":[{"value":[{"id":1,"type":"Shot"},{"type":"Shot","id":2}],"field_name":"x"}],"type":"Version"}`),
-			"Shot./6 Version./5 Version.entity/1 Shot.code/1 Version.x/5"},
-		{"links in other links", call("create", `{"type":"Note","fields":[{"field_name":"a","value":{"type":"Shot","id":1,"project":{"type":"Project","id":2}}}]}`),
-			"Note./5 Note.a/5 Project./6 Shot./6"},
-		{"values that are no links", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"url":"http://x","name":"n","link_type":"web"}},{"field_name":"b","value":{"type":"link","url":"x"}},{"field_name":"c","value":"Shot"},{"field_name":"d","value":{"id":1}}]}`),
-			"Version./5 Version.a/5 Version.b/5 Version.c/5 Version.d/5"},
+		{
+			"type after a link", call("create", `{"return_fields":["entity.Shot.code"],"fields":[{"value":[{"id":1,"type":"Shot"},{"type":"Shot","id":2}],"field_name":"x"}],"type":"Version"}`),
+			"Shot./6 Version./5 Version.entity/1 Shot.code/1 Version.x/5",
+		},
+		{
+			"links in other links", call("create", `{"type":"Note","fields":[{"field_name":"a","value":{"type":"Shot","id":1,"project":{"type":"Project","id":2}}}]}`),
+			"Note./5 Note.a/5 Project./6 Shot./6",
+		},
+		{
+			"values that are no links", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"url":"http://x","name":"n","link_type":"web"}},{"field_name":"b","value":{"type":"link","url":"x"}},{"field_name":"c","value":"Shot"},{"field_name":"d","value":{"id":1}}]}`),
+			"Version./5 Version.a/5 Version.b/5 Version.c/5 Version.d/5",
+		},
 		{"a link without an id", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"type":"Shot"}}]}`), "Version./5 Version.a/5 Shot./6"},
 		{"a link in lower case", call("create", `{"type":"Version","fields":[{"field_name":"a","value":{"type":"shot","id":1}}]}`), "Version./5 Version.a/5 shot./6"},
-		{"linked values of a filter", call("read", `{"type":"Version","return_fields":["id"],"filters":{"logical_operator":"or","conditions":[{"path":"entity","relation":"in","values":[{"type":"ApiUser","id":1}]},{"logical_operator":"and","conditions":[{"path":"entity","relation":"type_is","values":["Asset"]}]}]}}`),
-			"Version./1 Version.id/1 Version.entity/2"},
+		{
+			"linked values of a filter", call("read", `{"type":"Version","return_fields":["id"],"filters":{"logical_operator":"or","conditions":[{"path":"entity","relation":"in","values":[{"type":"ApiUser","id":1}]},{"logical_operator":"and","conditions":[{"path":"entity","relation":"type_is","values":["Asset"]}]}]}}`),
+			"Version./1 Version.id/1 Version.entity/2",
+		},
 		{"four hops", call("read", `{"type":"A","return_fields":["b.C.d.E.f.G.h"]}`), "A./1 A.b/1 C.d/1 E.f/1 G.h/1"},
-		{"preset with a credential field", call("read", `{"type":"Cut","return_fields":["id"],"additional_filter_presets":[{"preset_name":"LATEST","latest_by":"ApiUser.Salted_Password desc"}]}`),
-			"Cut./1 Cut.id/1 .Salted_Password/2"},
+		{
+			"preset with a credential field", call("read", `{"type":"Cut","return_fields":["id"],"additional_filter_presets":[{"preset_name":"LATEST","latest_by":"ApiUser.Salted_Password desc"}]}`),
+			"Cut./1 Cut.id/1 .Salted_Password/2",
+		},
 		{"nav with a credential field", call("nav_expand", `{"path":"/Project/65/password_proxy","seed_entity_field":"Version.entity","entity_fields":{}}`), ".password_proxy/2"},
 		{"schema write", call("schema_field_delete", `{"type":"ApiUser","field_name":"salted_password"}`), "ApiUser./5 ApiUser.salted_password/5"},
 		{"schema read", call("schema_field_read", `{"type":"ApiUser","field_name":"salted_password"}`), "ApiUser./5"},
@@ -187,18 +209,28 @@ func TestRefusedBodies(t *testing.T) {
 
 func TestBodyIsRebuilt(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
-		{"credential put in", call("delete", `{ "type" : "Shot", "id": 1 }`),
-			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"},{"type":"Shot","id":1}]}`},
-		{"no auth", `{"method_name":"delete","params":[{"type":"Shot","id":1}]}`,
-			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"},{"type":"Shot","id":1}]}`},
-		{"members in any order", `{"params":[{}],"method_name":"schema_read"}`,
-			`{"method_name":"schema_read","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"}]}`},
+		{
+			"credential put in", call("delete", `{ "type" : "Shot", "id": 1 }`),
+			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"},{"type":"Shot","id":1}]}`,
+		},
+		{
+			"no auth", `{"method_name":"delete","params":[{"type":"Shot","id":1}]}`,
+			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"},{"type":"Shot","id":1}]}`,
+		},
+		{
+			"members in any order", `{"params":[{}],"method_name":"schema_read"}`,
+			`{"method_name":"schema_read","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `"}]}`,
+		},
 		{"info", `{"method_name":"info","params":[]}`, `{"method_name":"info","params":[]}`},
 		{"info with auth", `{"method_name":"info","params":[` + auth + `]}`, `{"method_name":"info","params":[]}`},
-		{"extras", `{"method_name":"delete","params":[{"session_token":"t","reject_if_expired":true,"sudo_as_login":"j\u006fe","session_uuid":"a-1","product":"r\u0076","evil":1},{"type":"Shot","id":1}]}`,
-			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `","session_uuid":"a-1","sudo_as_login":"joe","product":"rv"},{"type":"Shot","id":1}]}`},
-		{"values", call("create", "{\"type\":\"Shot\",\"fields\":[{\"field_name\":\"x\",\"value\":[1180591620717411303424,1.50e+3,-0,\"<>&\u2028\\u00e9\\/\\n\",true,null,{\"a b\":{}}]}]}"),
-			"{\"method_name\":\"create\",\"params\":[{\"script_name\":\"publisher-2026\",\"script_key\":\"" + realKey + "\"},{\"type\":\"Shot\",\"fields\":[{\"field_name\":\"x\",\"value\":[1180591620717411303424,1.50e+3,-0,\"<>&\u2028é/\\n\",true,null,{\"a b\":{}}]}]}]}"},
+		{
+			"extras", `{"method_name":"delete","params":[{"session_token":"t","reject_if_expired":true,"sudo_as_login":"j\u006fe","session_uuid":"a-1","product":"r\u0076","evil":1},{"type":"Shot","id":1}]}`,
+			`{"method_name":"delete","params":[{"script_name":"publisher-2026","script_key":"` + realKey + `","session_uuid":"a-1","sudo_as_login":"joe","product":"rv"},{"type":"Shot","id":1}]}`,
+		},
+		{
+			"values", call("create", "{\"type\":\"Shot\",\"fields\":[{\"field_name\":\"x\",\"value\":[1180591620717411303424,1.50e+3,-0,\"<>&\u2028\\u00e9\\/\\n\",true,null,{\"a b\":{}}]}]}"),
+			"{\"method_name\":\"create\",\"params\":[{\"script_name\":\"publisher-2026\",\"script_key\":\"" + realKey + "\"},{\"type\":\"Shot\",\"fields\":[{\"field_name\":\"x\",\"value\":[1180591620717411303424,1.50e+3,-0,\"<>&\u2028é/\\n\",true,null,{\"a b\":{}}]}]}]}",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := string(parse(t, tt.body).Body(cred())); got != tt.want {

@@ -237,10 +237,16 @@ func BenchmarkScrub(b *testing.B) {
 		row  string
 		size int
 	}{
-		{"2KiB", one, row, 2 << 10}, {"64KiB", one, row, 64 << 10}, {"8MiB", one, row, 8 << 20},
-		{"plain", one, plain, 1 << 20}, {"old", five, row, 1 << 20},
-		{"percent", one, `%6c%69%2D`, 1 << 20}, {"escapes", one, `\u006c\u0069\u002d`, 1 << 20},
-		{"japanese", one, `\u3042\u3044`, 1 << 20}, {"spaces", one, `%20%C3%A9`, 1 << 20}, {"html", one, `&amp;&lt;`, 1 << 20},
+		{"2KiB", one, row, 2 << 10},
+		{"64KiB", one, row, 64 << 10},
+		{"8MiB", one, row, 8 << 20},
+		{"plain", one, plain, 1 << 20},
+		{"old", five, row, 1 << 20},
+		{"percent", one, `%6c%69%2D`, 1 << 20},
+		{"escapes", one, `\u006c\u0069\u002d`, 1 << 20},
+		{"japanese", one, `\u3042\u3044`, 1 << 20},
+		{"spaces", one, `%20%C3%A9`, 1 << 20},
+		{"html", one, `&amp;&lt;`, 1 << 20},
 		{"backslashes", one, `\\`, 1 << 20},
 	} {
 		in := []byte(strings.Repeat(bb.row, bb.size/len(bb.row)))

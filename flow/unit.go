@@ -216,18 +216,8 @@ func spelledFrom(b, word []byte, steps *int) (end int) {
 			b, word, end = b[1:], word[1:], end+1
 			continue
 		}
-		first := once(b)
-		for _, u := range [3]unit{first, twice(b, first), byteUnit(b[0], 1)} {
-			n := u.standsFor(word)
-			if n == 0 {
-				continue
-			}
-			if n == len(word) {
-				return end + u.size
-			}
-			if rest := spelledFrom(b[u.size:], word[n:], steps); rest > 0 {
-				return end + u.size + rest
-			}
+		if rest := spelledAny(b, word, steps); rest > 0 {
+			return end + rest
 		}
 		return 0
 	}
@@ -235,6 +225,24 @@ func spelledFrom(b, word []byte, steps *int) (end int) {
 		return 0
 	}
 	return end
+}
+
+// spelledAny is spelledFrom at a unit that can be read in several ways.
+func spelledAny(b, word []byte, steps *int) (end int) {
+	first := once(b)
+	for _, u := range [3]unit{first, twice(b, first), byteUnit(b[0], 1)} {
+		n := u.standsFor(word)
+		if n == 0 {
+			continue
+		}
+		if n == len(word) {
+			return u.size
+		}
+		if rest := spelledFrom(b[u.size:], word[n:], steps); rest > 0 {
+			return u.size + rest
+		}
+	}
+	return 0
 }
 
 // standsFor says how many bytes at the start of word u stands for.

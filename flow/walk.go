@@ -71,6 +71,8 @@ func (w *walker) object(what string, member func(name string) error) error {
 }
 
 // memberName decodes a member's name, without a copy where the protocol has it.
+//
+//nolint:funlen // one line per name
 func memberName(v jsontext.Value) string {
 	switch name := v[1 : len(v)-1]; string(name) {
 	case "type":

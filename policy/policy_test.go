@@ -539,11 +539,17 @@ func TestEveryVerbIsKnownAndNoOther(t *testing.T) {
 		}
 	}
 	for _, r := range []policy.Rule{
-		{Verb: "read"}, {Verb: "read", Targets: []policy.Target{{Type: "shot"}}}, {Verb: "read", Targets: []policy.Target{{Type: ""}}},
-		{Verb: "read", Targets: []policy.Target{{Type: "S*t"}}}, {Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{}}}},
-		{Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{"a.Task.b"}}}}, {Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{"*"}}}},
-		{Verb: "delete", Targets: []policy.Target{{Type: "Shot", Fields: []string{"code"}}}}, {Verb: "preferences", Targets: []policy.Target{{Type: "Shot"}}},
-		{Verb: "presets", Targets: []policy.Target{{Type: "a b"}}}, {Verb: "work_schedule_update", Targets: []policy.Target{{Type: "Project"}}},
+		{Verb: "read"},
+		{Verb: "read", Targets: []policy.Target{{Type: "shot"}}},
+		{Verb: "read", Targets: []policy.Target{{Type: ""}}},
+		{Verb: "read", Targets: []policy.Target{{Type: "S*t"}}},
+		{Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{}}}},
+		{Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{"a.Task.b"}}}},
+		{Verb: "read", Targets: []policy.Target{{Type: "Shot", Fields: []string{"*"}}}},
+		{Verb: "delete", Targets: []policy.Target{{Type: "Shot", Fields: []string{"code"}}}},
+		{Verb: "preferences", Targets: []policy.Target{{Type: "Shot"}}},
+		{Verb: "presets", Targets: []policy.Target{{Type: "a b"}}},
+		{Verb: "work_schedule_update", Targets: []policy.Target{{Type: "Project"}}},
 	} {
 		if len(r.Problems()) == 0 {
 			t.Errorf("%+v can never match and is accepted", r)
