@@ -49,6 +49,7 @@ type exchange struct {
 	retryAfter time.Duration
 
 	recorded bool // the intent is written: the outcome has to follow
+	wrote    bool // the answer has begun
 	done     bool
 	status   int
 	fault    int
@@ -67,7 +68,9 @@ func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *
 	h[headerRequestID] = []string{x.id}
 	h["Cache-Control"] = []string{"no-store"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
-	if !l.KeepAlive || p.draining.Load() || l.Crowded() {
+	// A chunked request may have carried a length as well, which net/http has
+	// dropped: whoever is in front may have read it otherwise (RFC 9112 §6.1).
+	if !l.KeepAlive || p.draining.Load() || l.Crowded() || len(r.TransferEncoding) > 0 {
 		h["Connection"] = []string{"close"}
 	}
 	return x
@@ -75,7 +78,9 @@ func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *
 
 // deny answers a refusal in the shape that the client understands.
 func (x *exchange) deny() {
-	if x.r.Context().Err() != nil {
+	// A body that broke off counts as a hang-up to net/http, though the caller
+	// may still read.
+	if gone(x.r.Context()) && x.reason != BadFraming && x.reason != TooSlow && x.reason != Internal {
 		x.result = audit.ResultAborted
 		return
 	}
@@ -105,9 +110,20 @@ func (x *exchange) deny() {
 		x.drain()
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(out))}
-	x.w.WriteHeader(a.status)
+	x.writeHeader(a.status)
 	n, _ := x.w.Write(out)
 	x.sent = int64(n)
+}
+
+// writeTime is how long a caller may leave an answer, or the next piece of a
+// long one, in the kernel's buffers.
+const writeTime = 2 * time.Minute
+
+// writeHeader begins the answer.
+func (x *exchange) writeHeader(status int) {
+	x.wrote = true
+	_ = http.NewResponseController(x.w).SetWriteDeadline(x.p.cfg.Now().Add(writeTime))
+	x.w.WriteHeader(status)
 }
 
 // finish writes the outcome, whatever happened.
@@ -119,6 +135,13 @@ func (x *exchange) finish() {
 		x.p.cfg.Metrics.InFlight(x.scriptName, -1)
 	}
 	x.settle(failure)
+	if failure != nil && x.reason == Internal && !x.wrote {
+		failure = nil
+		x.body.complete = true
+		x.w.Header()["Connection"] = []string{"close"}
+		x.refuse(Internal, "", "")
+		x.deny()
+	}
 	switch {
 	case x.recorded:
 		e := x.event(audit.Outcome)
@@ -130,9 +153,10 @@ func (x *exchange) finish() {
 		}
 	}
 	x.count()
-	if failure != nil {
-		// The server ends the connection; whatever it was, it is not printed:
-		// a panic's text may hold a request.
+	if failure != nil || x.result == audit.ResultAborted {
+		// The server ends the connection, where it would answer 200 for a
+		// handler that returns. Whatever it was, it is not printed: a panic's
+		// text may hold a request.
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -220,7 +244,9 @@ func (x *exchange) asked(e *audit.Event) {
 	e.Method, e.Group, e.Types = c.Method, string(c.Group), c.Types()
 	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
 	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID
-	if e.CallerCredential == "" { // refused before the key was touched: compare with none
+	if e.CallerCredential == "" {
+		// Refused before any key was touched, so there is none to compare with:
+		// a real key that the tool carried counts as a placeholder here.
 		e.CallerCredential = x.class()
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"stagedoor/audit"
@@ -25,9 +28,15 @@ const (
 	maxFault = 1 << 20
 	// maxSpool is the longest answer that is read to its end before its first
 	// byte goes on: answers to writes, because a write whose answer breaks off
-	// must end in a status and not in a broken connection (flow-protocol §1.7),
-	// and answers that may tell old and new values of fields.
+	// should end in a status and not in a broken connection (flow-protocol
+	// §1.7), and answers that may tell old and new values of fields. A longer
+	// answer to a write is handed on as it comes; one that may tell values
+	// fails.
 	maxSpool = 32 << 20
+	// maxSpooled bounds all answers that are read to their end together, as
+	// max_buffered does for requests; spoolStep is how they are charged.
+	maxSpooled = 256 << 20
+	spoolStep  = 1 << 20
 	// maxRatio bounds how far an answer may unpack, once it is longer than
 	// ratioFrom.
 	maxRatio  = 500
@@ -75,17 +84,34 @@ func (x *exchange) requestHeader() [][2]string {
 		[2]string{"User-Agent", x.userAgent()},
 		[2]string{headerRequestID, x.id})
 	for _, name := range []string{"Accept", "Accept-Language", "Locale"} {
-		if v := x.r.Header[name]; len(v) == 1 && isClean(v[0]) {
-			out = append(out, [2]string{name, v[0]})
+		if v := x.passed(name); v != "" {
+			out = append(out, [2]string{name, v})
 		}
 	}
 	return out
 }
 
+// passed is a header's value if it may go on: there once, clean, and not named
+// by Connection as meant for this hop alone (RFC 9110 §7.6.1).
+func (x *exchange) passed(name string) string {
+	v := x.r.Header[name]
+	if len(v) != 1 || !isClean(v[0]) {
+		return ""
+	}
+	for _, line := range x.r.Header["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			if is(token, name) {
+				return ""
+			}
+		}
+	}
+	return v[0]
+}
+
 func (x *exchange) userAgent() string {
 	own := "stagedoor/" + x.p.cfg.Version
-	if v := x.r.Header["User-Agent"]; len(v) == 1 && v[0] != "" && isClean(v[0]) {
-		return v[0] + " " + own
+	if v := x.passed("User-Agent"); v != "" {
+		return v + " " + own
 	}
 	return own
 }
@@ -109,9 +135,12 @@ func isClean(v string) bool {
 type reply struct {
 	res  *http.Response
 	body io.Reader // unpacked
+	z    *unpacker // body, when it was packed
 	buf  *[]byte
-	head []byte
-	all  bool // head is the whole body
+	// charged is what the answer takes of maxSpooled.
+	charged int64
+	head    []byte
+	all     bool // head is the whole body
 	// code and message are a fault's; code is 0 for any other answer.
 	code    int
 	message string
@@ -120,6 +149,12 @@ type reply struct {
 
 func (a *reply) close(p *Proxy) {
 	_ = a.res.Body.Close()
+	p.spooled.Add(-a.charged)
+	a.charged = 0
+	if a.z != nil {
+		p.unpack.put(a.z)
+		a.z, a.body = nil, nil
+	}
 	if a.buf != nil {
 		p.buffers.put(a.buf)
 		a.buf = nil
@@ -134,16 +169,17 @@ func (x *exchange) send() (*reply, error) {
 	start := x.p.cfg.Now()
 	defer func() { x.upstream += x.p.cfg.Now().Sub(start) }()
 	ctx := x.r.Context()
-	res, err := x.st.Site.Do(ctx, req)
+	res, err := x.st.Site.Do(ctx, req) //nolint:bodyclose // the reply of open closes it
 	var ue *upstream.Error
 	if errors.As(err, &ue) && !gone(ctx) {
+		req.Fresh = true // what killed one kept connection may have killed them all
 		switch {
-		case ue.Reused && ue.Sent && !x.call.Writes:
+		case ue.Reused && ue.Died && !x.call.Writes:
 			x.retried = "connection_died"
-			res, err = x.st.Site.Do(ctx, req)
-		case !ue.Sent && ue.Reused:
+			res, err = x.st.Site.Do(ctx, req) //nolint:bodyclose // as above
+		case ue.Reused && !ue.Sent:
 			x.retried = "connection_closed"
-			res, err = x.st.Site.Do(ctx, req)
+			res, err = x.st.Site.Do(ctx, req) //nolint:bodyclose // as above
 		}
 	}
 	if err != nil {
@@ -156,36 +192,43 @@ func (x *exchange) send() (*reply, error) {
 // not be handed on in pieces.
 func (x *exchange) open(res *http.Response) (*reply, error) {
 	a := &reply{res: res, body: res.Body}
-	switch enc := res.Header.Get("Content-Encoding"); enc {
-	case "", "identity":
-	case "gzip":
-		z, err := gzip.NewReader(res.Body)
-		if err != nil {
-			_ = res.Body.Close()
-			return nil, fmt.Errorf("unpacking the site's answer: %w", err)
-		}
-		a.body = &unpacker{z: z, res: res}
-	default:
+	packed, err := isPacked(res.Header["Content-Encoding"])
+	if err != nil {
 		_ = res.Body.Close()
-		return nil, errors.New("the site's answer has a Content-Encoding that was not asked for")
+		return nil, err
+	}
+	if packed {
+		a.z = x.p.unpack.get(res.Body)
+		a.body = a.z
 	}
 	a.buf = x.p.buffers.get()
 	n, all, err := readHead(a.body, (*a.buf)[:headSize])
 	a.head, a.all = (*a.buf)[:n], all
+	if err == nil && !a.all && (x.spools() || flow.MayBeFault(a.head[:min(n, 256)])) {
+		err = a.spool(x)
+	}
 	if err != nil {
 		a.close(x.p)
 		return nil, fmt.Errorf("reading the site's answer: %w", err)
 	}
-	if !a.all && (x.spools() || flow.MayBeFault(a.head[:min(n, 256)])) {
-		if err := a.spool(x); err != nil {
-			a.close(x.p)
-			return nil, err
+	if a.all && flow.MayBeFault(a.head) {
+		if code, message, ok := flow.ReadFault(a.head); ok {
+			a.code, a.message, a.fault = code, message, true
 		}
 	}
-	if a.all && res.StatusCode == http.StatusOK && flow.MayBeFault(a.head) {
-		a.code, a.message, a.fault = flow.ReadFault(a.head)
-	}
 	return a, nil
+}
+
+// isPacked says whether an answer is gzip. Any other coding would hide what has
+// to be removed from it.
+func isPacked(codings []string) (bool, error) {
+	switch {
+	case len(codings) == 0, len(codings) == 1 && (codings[0] == "" || is(codings[0], "identity")):
+		return false, nil
+	case len(codings) == 1 && is(codings[0], "gzip"):
+		return true, nil
+	}
+	return false, errors.New("the site's answer has a Content-Encoding that was not asked for")
 }
 
 // readHead fills p; all says that the body ended within it. A body that broke
@@ -219,39 +262,100 @@ func (x *exchange) tellsValues() bool {
 	return false
 }
 
+var (
+	errAnswerTooLong = errors.New("it is longer than may be held until it is complete")
+	errAnswersFull   = errors.New("too many long answers are held until they are complete")
+)
+
+// spool reads on until the answer is complete or at its bound.
 func (a *reply) spool(x *exchange) error {
-	limit := int64(maxFault)
-	if x.spools() {
+	limit, bounded := int64(maxFault), x.spools()
+	if bounded {
 		limit = maxSpool
 	}
 	all := bytes.NewBuffer(bytes.Clone(a.head))
-	n, err := io.Copy(all, io.LimitReader(a.body, limit))
+	for read := int64(0); !a.all && read < limit; read += spoolStep {
+		if bounded && !a.charge(x.p) {
+			break
+		}
+		_, err := io.CopyN(all, a.body, spoolStep)
+		if a.all = errors.Is(err, io.EOF); err != nil && !a.all {
+			return err
+		}
+	}
 	a.head = all.Bytes()
 	switch {
-	case err != nil:
-		return fmt.Errorf("reading the site's answer: %w", err)
-	case n < limit:
-		a.all = true
-	case x.spools():
-		return fmt.Errorf("the site's answer is longer than %d bytes", limit)
+	case a.all || !x.tellsValues():
+		// A write whose answer is too long to hold goes on in pieces: it was
+		// done, and an error in place of its answer would be no better than
+		// one that may break off.
+		return nil
+	case int64(len(a.head)) < limit:
+		return errAnswersFull
 	}
-	return nil
+	return errAnswerTooLong
 }
 
-// unpacker reads gzip under a bound on its ratio.
+// charge takes one step of what all spooled answers may take together.
+func (a *reply) charge(p *Proxy) bool {
+	if p.spooled.Add(spoolStep) > maxSpooled {
+		p.spooled.Add(-spoolStep)
+		return false
+	}
+	a.charged += spoolStep
+	return true
+}
+
+// unpacker reads gzip under a bound on its ratio. What is not there at all
+// unpacks to nothing: answers without a body name a coding, too.
 type unpacker struct {
-	z   *gzip.Reader
-	res *http.Response
-	out int64
+	z       gzip.Reader
+	src     io.Reader
+	in, out int64
+	begun   bool
+}
+
+// source counts what the unpacker takes in.
+type source struct{ u *unpacker }
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.u.src.Read(p)
+	s.u.in += int64(n)
+	return n, err
 }
 
 func (u *unpacker) Read(p []byte) (int, error) {
+	if !u.begun {
+		u.begun = true
+		if err := u.z.Reset(source{u}); err != nil {
+			return 0, err // io.EOF if there was nothing
+		}
+	}
 	n, err := u.z.Read(p)
 	u.out += int64(n)
-	if u.out > ratioFrom && u.res.ContentLength > 0 && u.out/maxRatio > u.res.ContentLength {
-		return n, errors.New("the site's answer unpacks beyond any bound")
+	if u.out > ratioFrom && u.out/maxRatio > u.in {
+		return n, errors.New("it unpacks beyond any bound")
 	}
 	return n, err
+}
+
+// unpackers keeps gzip readers, which are 40 KiB each.
+type unpackers struct{ pool *sync.Pool }
+
+func (u *unpackers) init() { u.pool = &sync.Pool{New: func() any { return new(unpacker) }} }
+
+func (u *unpackers) get(src io.Reader) *unpacker {
+	z, ok := u.pool.Get().(*unpacker)
+	if !ok {
+		z = new(unpacker)
+	}
+	z.src, z.in, z.out, z.begun = src, 0, 0, false
+	return z
+}
+
+func (u *unpackers) put(z *unpacker) {
+	z.src = nil
+	u.pool.Put(z)
 }
 
 // siteFailed answers for a site that gave none. A write may have happened, so
@@ -261,15 +365,25 @@ func (x *exchange) siteFailed(err error) {
 		x.result = audit.ResultAborted
 		return
 	}
-	x.p.cfg.Logger.Warn("the site failed", slog.String("id", x.id), slog.String("script", x.scriptName), slog.Any("error", err))
+	x.p.cfg.Logger.Warn("the site failed", slog.String("id", x.id), slog.String("script", x.scriptName), slog.String("error", x.plain(err)))
 	var ue *upstream.Error
 	sent := !errors.As(err, &ue) || ue.Sent
 	x.result = audit.ResultSiteError
-	if !sent {
+	switch {
+	case !sent:
 		x.result = audit.ResultUnreachable
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.result = audit.ResultTimeout
 	}
 	what := "the site did not answer " + x.call.Method
 	switch {
+	case errors.Is(err, errAnswersFull) && !x.call.Writes:
+		x.retryAfter = time.Second
+		x.refuse(Busy, "too many long answers are waiting on this host; try again", "")
+		x.deny()
+		return
+	case errors.Is(err, errAnswerTooLong) && !x.call.Writes:
+		what = "the site's answer to " + x.call.Method + " is longer than " + size(maxSpool) + "; ask for fewer rows or fields at a time"
 	case x.call.Writes && sent:
 		what += "; it may have been done: look before you repeat it"
 	case !sent:
@@ -277,6 +391,17 @@ func (x *exchange) siteFailed(err error) {
 	}
 	x.refuse(SiteFailed, what, "")
 	x.deny()
+}
+
+// maxLogged is how much of an error is logged, in bytes.
+const maxLogged = 300
+
+// plain is an error of the site for the log. net/http quotes what it can't
+// read, and that may be an echo of the key.
+func (x *exchange) plain(err error) string {
+	text, n := x.scrubber().String(err.Error())
+	x.redacted += n
+	return text[:min(len(text), maxLogged)]
 }
 
 // answer hands an answer of the site back, scrubbed.
@@ -313,6 +438,9 @@ func (x *exchange) responseHeader(res *http.Response) {
 	h, s := x.w.Header(), x.scrubber()
 	for _, name := range []string{"Content-Type", "Content-Language", "Date", "Last-Modified", "Location", "Retry-After", "X-Request-Id"} {
 		for _, v := range res.Header[name] {
+			if name == "Location" && !isLogin(res.StatusCode, v) {
+				continue
+			}
 			clean, n := s.String(v)
 			x.redacted += n
 			h[name] = append(h[name], clean)
@@ -321,6 +449,13 @@ func (x *exchange) responseHeader(res *http.Response) {
 	if len(h["Content-Type"]) == 0 {
 		h["Content-Type"] = nil // or net/http guesses one
 	}
+}
+
+// isLogin says whether a Location is how a site with single sign-on says that a
+// login has expired: tools look for exactly that (flow-protocol §1.6). Any other
+// would lead a client past the proxy.
+func isLogin(status int, location string) bool {
+	return status == http.StatusFound && strings.HasSuffix(location, "/saml/saml_login_request")
 }
 
 func (x *exchange) scrubber() *flow.Scrubber { return x.p.scrubs.get(x.scriptName, x.cred) }
@@ -337,8 +472,10 @@ func (x *exchange) sendWhole(a *reply) {
 		n += m
 	}
 	x.redacted += n
-	x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
-	x.w.WriteHeader(x.status)
+	if x.status != http.StatusNoContent && x.status != http.StatusNotModified {
+		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
+	}
+	x.writeHeader(x.status)
 	written, err := x.w.Write(out)
 	x.sent = int64(written)
 	if err != nil {
@@ -348,12 +485,14 @@ func (x *exchange) sendWhole(a *reply) {
 
 // stream hands a long answer on as it comes.
 func (x *exchange) stream(a *reply) {
-	x.w.WriteHeader(x.status)
+	x.writeHeader(x.status)
 	buf := x.p.buffers.get()
 	defer x.p.buffers.put(buf)
 	r := x.scrubber().NewReader(io.MultiReader(bytes.NewReader(a.head), a.body), *buf, x.emptiesFields())
 	start := x.p.cfg.Now()
-	n, err := io.Copy(onlyWriter{x.w}, r)
+	through := x.p.buffers.get()
+	defer x.p.buffers.put(through)
+	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, r, *through)
 	x.upstream += x.p.cfg.Now().Sub(start)
 	x.sent = n
 	x.redacted += r.Redactions()
@@ -364,9 +503,17 @@ func (x *exchange) stream(a *reply) {
 	}
 }
 
-// onlyWriter hides ReadFrom, which would hand the copy's buffer to the kernel's
-// care for nothing.
-type onlyWriter struct{ io.Writer }
+// patient gives the caller writeTime for each piece. It also hides ReadFrom.
+type patient struct {
+	w   io.Writer
+	rc  *http.ResponseController
+	now func() time.Time
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.rc.SetWriteDeadline(p.now().Add(writeTime))
+	return p.w.Write(b)
+}
 
 // authFault deals with the site refusing a credential. It returns the answer
 // to hand on, or none after a refusal of ours.
@@ -375,11 +522,7 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 		return a, nil // it was not our key
 	}
 	if x.call.SudoAsLogin != "" && !x.p.keyRefused(x) {
-		// The key is good: it is the login that the site does not accept. 102
-		// would make Toolkit open a login window.
-		a.head = flow.AppendFault(nil, flow.FaultDenied, a.message)
-		a.code, a.all = flow.FaultDenied, true
-		return a, nil
+		return a.loginRefused(), nil
 	}
 	a.close(x.p)
 	used := x.cred
@@ -397,11 +540,25 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 		if err != nil || again.code != flow.FaultAuth {
 			return again, err
 		}
+		if x.call.SudoAsLogin != "" && !x.p.keyRefused(x) {
+			return again.loginRefused(), nil
+		}
 		again.close(x.p)
 	}
 	x.refuse(KeyRefused, "the site refuses the key of "+x.scriptName+" (Script "+shown(x.cred.SiteName)+", key version "+orNone(x.cred.Version)+")",
 		"put the Script's current key into its source; Stagedoor takes it up at the next call")
 	return nil, nil
+}
+
+// loginRefused makes an authentication fault a permission fault. The key is
+// good: it is the login of sudo_as_login that the site does not accept, and 102
+// would make Toolkit open a login window.
+func (a *reply) loginRefused() *reply {
+	a.head = flow.AppendFault(nil, flow.FaultDenied, a.message)
+	a.code, a.all = flow.FaultDenied, true
+	a.res.StatusCode = http.StatusOK
+	a.res.Header["Content-Type"] = []string{"application/json; charset=utf-8"}
+	return a
 }
 
 func orNone(s string) string {

@@ -48,11 +48,12 @@ func (p *Proxy) probe(x *exchange) bool {
 	if !y.intent() {
 		return false
 	}
+	x.limiter().Charge(1)
 	a, err := y.send()
 	switch {
 	case err != nil:
 		y.result = audit.ResultUnreachable
-		p.cfg.Logger.Warn("a probe of a key failed", slog.String("script", x.scriptName), slog.Any("error", err))
+		p.cfg.Logger.Warn("a probe of a key failed", slog.String("script", x.scriptName), slog.String("error", y.plain(err)))
 	default:
 		y.status, y.fault, y.result = a.res.StatusCode, a.code, audit.ResultOK
 		a.close(p)
@@ -64,8 +65,9 @@ func (p *Proxy) probe(x *exchange) bool {
 
 // scrubbers keeps one scrubber for each script's key in force.
 type scrubbers struct {
-	mu   sync.RWMutex
-	made map[string]scrubEntry
+	mu    sync.RWMutex
+	made  map[string]scrubEntry
+	empty *flow.Scrubber // for calls that go without a key of ours
 }
 
 type scrubEntry struct {
@@ -73,14 +75,20 @@ type scrubEntry struct {
 	s   *flow.Scrubber
 }
 
-func (c *scrubbers) init() { c.made = make(map[string]scrubEntry) }
+func (c *scrubbers) init() {
+	c.made = make(map[string]scrubEntry)
+	c.empty = flow.NewScrubber()
+}
 
 // get is bounded by the number of configured scripts.
 func (c *scrubbers) get(script string, cred secret.Credential) *flow.Scrubber {
+	if cred.Key.IsZero() {
+		return c.empty
+	}
 	c.mu.RLock()
 	e, ok := c.made[script]
 	c.mu.RUnlock()
-	if ok && (e.key.Same(cred.Key)) {
+	if ok && e.key.Same(cred.Key) {
 		return e.s
 	}
 	e = scrubEntry{key: cred.Key, s: flow.NewScrubber(append([]secret.Value{cred.Key}, cred.Old...)...)}

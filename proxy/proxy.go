@@ -39,7 +39,7 @@ type Auditor interface {
 }
 
 // Metrics counts. Its methods are called for every call and must not block.
-type Metrics interface {
+type Metrics interface { //nolint:interfacebloat // counters, each of its own kind
 	Call(script, group, result string, upstream, own time.Duration)
 	Refused(script, reason string)
 	Held(script string, d time.Duration)
@@ -116,6 +116,8 @@ type Proxy struct {
 	routes   *routes
 	buffers  bufferPool
 	scrubs   scrubbers
+	unpack   unpackers
+	spooled  atomic.Int64 // bytes of answers that wait to be complete
 	draining atomic.Bool
 	probes   probes
 }
@@ -125,6 +127,7 @@ type Proxy struct {
 func New(cfg Config, st *State, buffered *limit.Bytes) *Proxy {
 	p := &Proxy{cfg: cfg, buffered: buffered, ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
 	p.scrubs.init()
+	p.unpack.init()
 	p.probes.init()
 	p.state.Store(st)
 	return p
@@ -179,6 +182,10 @@ func (x *exchange) door() bool {
 }
 
 func (x *exchange) route() bool {
+	if x.r.ProtoMajor != 1 || x.r.ProtoMinor != 1 {
+		// HTTP/1.0 can't be told that an answer broke off; all clients speak 1.1.
+		return x.refuse(BadFraming, "", "")
+	}
 	reason := x.p.routes.match(x.r)
 	if reason != "" {
 		return x.refuse(reason, "", "")
@@ -218,12 +225,14 @@ func (x *exchange) choose() bool {
 			}
 		}
 		if name == "" {
+			x.l.Unnamed.Charge(x.call.Cost())
 			return x.refuse(ScriptUnknown, "the script "+shown(sent)+" is not served on this listener",
 				"listeners serve the scripts that their configuration names; check the tool's script_name")
 		}
 	}
 	x.script = x.st.Scripts[name]
 	if x.script == nil && x.call.Group != flow.GroupInfo {
+		x.l.Unnamed.Charge(x.call.Cost())
 		return x.refuse(ScriptUnnamed, "the call names no script and this listener serves several",
 			"set script_name in the tool (api_key=\"x\" will do), or default_script on the listener")
 	}

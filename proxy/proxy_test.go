@@ -68,6 +68,7 @@ type record struct {
 	mu     sync.Mutex
 	events []audit.Event
 	fail   error
+	more   chan struct{} // told of each event, once somebody waits
 }
 
 func (r *record) Append(e *audit.Event) error {
@@ -77,6 +78,10 @@ func (r *record) Append(e *audit.Event) error {
 		return r.fail
 	}
 	r.events = append(r.events, *e)
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
 	return nil
 }
 func (r *record) Note(e *audit.Event)          { _ = r.Append(e) }
@@ -88,13 +93,45 @@ func (r *record) all() []audit.Event {
 	return slices.Clone(r.events)
 }
 
-type noMetrics struct{}
+// metrics counts what balances.
+type metrics struct {
+	mu     sync.Mutex
+	calls  []string // group/result
+	in     int
+	held   int
+	refuse []string // script/reason
+}
 
-func (noMetrics) Call(string, string, string, time.Duration, time.Duration) {}
-func (noMetrics) Refused(string, string)                                    {}
-func (noMetrics) Held(string, time.Duration)                                {}
-func (noMetrics) InFlight(string, int)                                      {}
-func (noMetrics) Redacted(int)                                              {}
+func (m *metrics) Call(_, group, result string, _, _ time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, group+"/"+result)
+}
+
+func (m *metrics) Refused(script, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refuse = append(m.refuse, script+"/"+reason)
+}
+
+func (m *metrics) Held(string, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held++
+}
+
+func (m *metrics) InFlight(_ string, delta int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.in += delta
+}
+func (*metrics) Redacted(int) {}
+
+func (m *metrics) inFlight() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.in
+}
 
 // stage is a proxy between a client and a site that is a function.
 type stage struct {
@@ -105,6 +142,9 @@ type stage struct {
 	url    string
 	logs   *bytes.Buffer
 	server *proxy.Server
+
+	metrics *metrics
+	client  *http.Client
 
 	mu     sync.Mutex
 	bodies []string
@@ -154,8 +194,12 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 		o(st, l)
 	}
 	st.Listeners = map[string]*proxy.Listener{l.Name: l}
+	s.metrics = &metrics{}
+	tr := &http.Transport{MaxIdleConnsPerHost: 30}
+	t.Cleanup(tr.CloseIdleConnections)
+	s.client = &http.Client{Transport: tr, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	s.proxy = proxy.New(proxy.Config{
-		Version: "1.2.3", Audit: s.audit, Metrics: noMetrics{}, Logger: logger,
+		Version: "1.2.3", Audit: s.audit, Metrics: s.metrics, Logger: logger,
 		Now: time.Now, Entropy: rand.Reader,
 	}, st, limit.NewBytes(64<<20))
 	s.server = proxy.NewServer(logger, 100)
@@ -200,11 +244,11 @@ func (s *stage) post(body string, edit ...func(*http.Request)) result {
 	for _, e := range edit {
 		e(req)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := s.client.Do(req)
 	if err != nil {
 		return result{body: err.Error()}
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return result{body: err.Error()}
@@ -327,7 +371,7 @@ func TestEchoesAreRemoved(t *testing.T) {
 		if r.Header.Get("Accept-Encoding") == "gzip" {
 			h.Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
-			defer z.Close()
+			defer func() { _ = z.Close() }()
 			_, _ = io.WriteString(z, body)
 		}
 		h.Set("X-Late", key1)
@@ -393,9 +437,6 @@ func TestAnswersOfTheSite(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := start(t, tt.site)
 			got := s.post(tt.body, func(r *http.Request) { r.Header.Set("X", "y") })
-			if got.status == 0 && tt.status == 302 {
-				return // the Go client follows it; Python's does not
-			}
 			if got.status != tt.status || got.header.Get("Stagedoor-Refused") != string(tt.reason) {
 				t.Errorf("got %+v", got)
 			}
@@ -530,19 +571,5 @@ func TestEventLogValuesOfCredentialFieldsAreEmptied(t *testing.T) {
 	s = start(t, answering(`{"results":{"salted_password":{"data_type":{"value":"text"}}}}`))
 	if got := s.post(`{"method_name":"schema_read","params":[{}]}`); !strings.Contains(got.body, `"data_type"`) {
 		t.Errorf("a schema was changed: %s", got.body)
-	}
-}
-
-func TestEveryReasonHasAnAnswer(t *testing.T) {
-	seen := map[proxy.Reason]bool{}
-	for _, r := range proxy.Reasons() {
-		status, fault := proxy.AnswerOf(r)
-		if seen[r] || status == 0 || status == 502 || status == 504 || fault == 0 && status < 400 {
-			t.Errorf("%s: %d %d", r, status, fault)
-		}
-		if status == 500 && fault == 0 {
-			t.Errorf("%s has no body for the client", r)
-		}
-		seen[r] = true
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -15,9 +16,11 @@ import (
 const (
 	// bufferWait is how long a body waits, unread, for room in max_buffered.
 	bufferWait = 20 * time.Second
-	// bodyTime and bodyRate bound how slowly a body may come: bodyTime at
-	// first, and a second more for each bodyRate bytes.
-	bodyTime = 60 * time.Second
+	// bodyTime and bodyRate bound how slowly a body may come: a stall of
+	// bodyTime at most, and at least bodyRate bytes a second otherwise. A stall
+	// ends before bufferWait does, so that whoever waits for the room that a
+	// stalled body takes gets it.
+	bodyTime = 15 * time.Second
 	bodyRate = 64 << 10
 	// maxDrain is how much of a refused body is read so that the refusal
 	// reaches the client: one that is answered while it still sends sees a
@@ -60,22 +63,21 @@ func (x *exchange) read() bool {
 	if want > limit {
 		return x.refuse(TooBig, tooBig(limit), "")
 	}
-	if want < 0 {
-		want = limit // chunked: it may be that long
-	}
-	if !x.reserve(want) {
-		return false
-	}
-	rc := http.NewResponseController(x.w)
-	_ = rc.SetReadDeadline(x.p.cfg.Now().Add(bodyTime + time.Duration(want/bodyRate)*time.Second))
-	err := x.readAll(want)
-	_ = rc.SetReadDeadline(time.Time{})
+	p := x.newPace()
+	err := x.readAll(p, want)
+	p.end()
 	switch {
+	case errors.Is(err, errNoRoom):
+		x.retryAfter = time.Second
+		return x.refuse(Busy, "too many calls are waiting on this host (max_buffered); try again", "")
 	case errors.Is(err, errTooLong):
 		return x.refuse(TooBig, tooBig(limit), "")
 	case err != nil:
 		x.body.complete = true // nothing more will come
 		x.w.Header()["Connection"] = []string{"close"}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return x.refuse(TooSlow, "", "")
+		}
 		return x.refuse(BadFraming, "", "")
 	}
 	x.body.complete = true
@@ -91,29 +93,73 @@ func tooBig(limit int64) string {
 	return "the request's body is larger than max_body (" + size(limit) + ")"
 }
 
-// reserve waits for room before a body is read, so that a flood waits in the
-// kernel's socket buffers.
-func (x *exchange) reserve(n int64) bool {
+// pace ends a body that comes too slowly. A caller has bodyTime in hand and no
+// more; what it sends buys time, so that one that stalls is gone soon, however
+// long a body it announced.
+type pace struct {
+	now   func() time.Time
+	rc    *http.ResponseController
+	until time.Time
+}
+
+func (x *exchange) newPace() *pace {
+	p := &pace{now: x.p.cfg.Now, rc: http.NewResponseController(x.w)}
+	if len(x.r.Header["Expect"]) > 0 {
+		_ = p.rc.SetWriteDeadline(time.Time{}) // of the last answer here; 100 Continue is to be written
+	}
+	return p
+}
+
+// start gives the caller all of bodyTime.
+func (p *pace) start() {
+	p.until = p.now().Add(bodyTime)
+	_ = p.rc.SetReadDeadline(p.until)
+}
+
+// came counts n bytes.
+func (p *pace) came(n int) {
+	p.until = p.until.Add(time.Duration(n) * (time.Second / bodyRate))
+	if most := p.now().Add(bodyTime); p.until.After(most) {
+		p.until = most
+	}
+	_ = p.rc.SetReadDeadline(p.until)
+}
+
+// end lets the connection be idle for as long as the tool likes.
+func (p *pace) end() { _ = p.rc.SetReadDeadline(time.Time{}) }
+
+var (
+	errTooLong = errors.New("too long")
+	errFull    = errors.New("the buffer is full")
+	errNoRoom  = errors.New("no room in max_buffered")
+)
+
+// reserve waits for room for n bytes more before they are read, so that a
+// flood waits in the kernel's socket buffers.
+func (x *exchange) reserve(n int64) error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), bufferWait)
 	defer cancel()
 	if err := x.p.buffered.Acquire(ctx, n); err != nil {
-		x.retryAfter = time.Second
-		return x.refuse(Busy, "too many calls are waiting on this host (max_buffered); try again", "")
+		return errNoRoom
 	}
-	x.body.charged = n
-	return true
+	x.body.charged += n
+	return nil
 }
 
-var errTooLong = errors.New("too long")
-
-func (x *exchange) readAll(want int64) error {
-	if x.r.ContentLength >= 0 && want <= pooled {
-		x.body.buf = x.p.buffers.get()
-		x.body.b = (*x.body.buf)[:want]
-	} else {
-		x.body.b = make([]byte, 0, min(want, 1<<20)+512)
-		return x.readLong(want)
+func (x *exchange) readAll(p *pace, want int64) error {
+	if want < 0 { // chunked
+		return x.readChunked(p)
 	}
+	if err := x.reserve(want); err != nil {
+		return err
+	}
+	p.start()
+	if want > pooled {
+		x.body.b = make([]byte, 0, want+1) // 1 to see the end
+		return x.readTo(p, want)
+	}
+	x.body.buf = x.p.buffers.get()
+	x.body.b = (*x.body.buf)[:want]
 	if _, err := io.ReadFull(x.r.Body, x.body.b); err != nil {
 		return err
 	}
@@ -125,10 +171,25 @@ func (x *exchange) readAll(want int64) error {
 	return nil
 }
 
-func (x *exchange) readLong(limit int64) error {
+// readChunked reserves room as the body comes: it might be of any length, and
+// most of max_body would be reserved for nothing.
+func (x *exchange) readChunked(p *pace) error {
+	for {
+		if err := x.grow(x.st.MaxBody); err != nil {
+			return err
+		}
+		p.start() // the wait for room was not the caller's
+		if err := x.readTo(p, x.st.MaxBody); !errors.Is(err, errFull) {
+			return err
+		}
+	}
+}
+
+// readTo reads until the end, the limit or the end of the buffer.
+func (x *exchange) readTo(p *pace, limit int64) error {
 	for {
 		if len(x.body.b) == cap(x.body.b) {
-			x.body.b = append(x.body.b, 0)[:len(x.body.b)]
+			return errFull
 		}
 		n, err := x.r.Body.Read(x.body.b[len(x.body.b):cap(x.body.b)])
 		x.body.b = x.body.b[:len(x.body.b)+n]
@@ -140,7 +201,23 @@ func (x *exchange) readLong(limit int64) error {
 		case err != nil:
 			return err
 		}
+		p.came(n)
 	}
+}
+
+// grow doubles the buffer, up to the limit and one byte to see that it is
+// exceeded.
+func (x *exchange) grow(limit int64) error {
+	old := int64(cap(x.body.b))
+	next := min(max(2*old, pooled), limit+1)
+	if err := x.reserve(next - old); err != nil {
+		return err
+	}
+	b := make([]byte, len(x.body.b), next)
+	copy(b, x.body.b)
+	clear(x.body.b) // it may hold a key that the tool carried
+	x.body.b = b
+	return nil
 }
 
 // releaseBody lets go of the caller's bytes. m, if any, is what is kept of
@@ -161,23 +238,26 @@ func (x *exchange) releaseBody(m *flow.Message) {
 // reads the refusal instead of seeing its connection break.
 func (x *exchange) drain() {
 	x.body.complete = true
-	if x.reason.answer().fault == 0 || x.r.Header.Get("Expect") != "" || x.r.ContentLength > maxDrain {
+	waits := x.r.Header.Get("Expect") != "" && x.body.b == nil // for a word from us, which does not come
+	if x.reason.answer().fault == 0 || waits || x.r.ContentLength > maxDrain {
 		x.w.Header()["Connection"] = []string{"close"}
 		return
 	}
-	_ = http.NewResponseController(x.w).SetReadDeadline(x.p.cfg.Now().Add(bodyTime + time.Duration(max(0, x.r.ContentLength)/bodyRate)*time.Second))
+	p := x.newPace()
+	p.start()
 	buf := x.p.buffers.get()
 	defer x.p.buffers.put(buf)
 	for left := int64(maxDrain); left > 0; {
 		n, err := x.r.Body.Read(*buf)
 		left -= int64(n)
+		if errors.Is(err, io.EOF) {
+			p.end()
+			return
+		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
-				return
-			}
 			break
 		}
+		p.came(n)
 	}
 	x.w.Header()["Connection"] = []string{"close"}
 }

@@ -23,6 +23,7 @@ const (
 	BadVerb     Reason = "bad_verb"
 	ContentType Reason = "content_type"
 	BadFraming  Reason = "bad_framing"
+	TooSlow     Reason = "too_slow"
 
 	// Reading the call.
 	QueryString     Reason = "query_string"
@@ -61,7 +62,7 @@ const (
 // Reasons lists them all, for metrics that exist before they count.
 func Reasons() []Reason {
 	return []Reason{
-		BadTarget, BadHost, Browser, Upgrade, Override, BadRoute, BadVerb, ContentType, BadFraming,
+		BadTarget, BadHost, Browser, Upgrade, Override, BadRoute, BadVerb, ContentType, BadFraming, TooSlow,
 		QueryString, ContentEncoding, TooBig, BadJSON, BadCall, TooDeep, UnknownMethod,
 		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo, UserAuth,
 		RateLimit, QueueFull, Busy, NoKey, AuditFailed, KeyRefused, SiteFailed, SiteRedirect, Internal,
@@ -98,7 +99,9 @@ func (r Reason) answer() answer {
 	case ContentType:
 		return answer{http.StatusUnsupportedMediaType, 0, "the Content-Type has to be application/json, in UTF-8"}
 	case BadFraming:
-		return answer{http.StatusBadRequest, 0, "the request body broke off or is framed wrongly"}
+		return answer{http.StatusBadRequest, 0, "the request broke off, is framed wrongly, or is not HTTP/1.1"}
+	case TooSlow:
+		return answer{http.StatusRequestTimeout, 0, "the request body came too slowly"}
 	case QueryString:
 		return answer{http.StatusOK, flow.FaultBadRequest, "the request's URL has a query string, which api3 calls do not; the site might read it before the body"}
 	case ContentEncoding:

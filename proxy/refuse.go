@@ -100,8 +100,12 @@ func (x *exchange) refuseLimit(err error) bool {
 	if !errors.As(err, &r) { // the caller hung up
 		return x.refuse(RateLimit, "the caller hung up while the call was held", "")
 	}
-	x.limiter().Charge(x.call.Cost())
+	// No Charge: what the limiter itself refused has cost a wait, and tokens
+	// taken for it would put off those that still wait.
 	x.retryAfter, x.hold = r.RetryAfter, r.Held
+	if x.hold > 0 {
+		x.p.cfg.Metrics.Held(x.scriptName, x.hold)
+	}
 	who := x.scriptName
 	if who == "" {
 		who = "this listener"

@@ -21,11 +21,14 @@ func newRoutes() *routes {
 	return &routes{router: r}
 }
 
-// match returns "" for a request that has a route.
+// match returns "" for a request that has a route: its target is the path, byte
+// for byte, whatever mux makes of it.
 func (t *routes) match(r *http.Request) Reason {
 	var m mux.RouteMatch
+	path, _, _ := strings.Cut(r.RequestURI, "?")
 	switch {
-	case t.router.Match(r, &m) && m.MatchErr == nil && r.URL.EscapedPath() == pathAPI3:
+	case path != pathAPI3:
+	case t.router.Match(r, &m) && m.MatchErr == nil:
 		return ""
 	case errors.Is(m.MatchErr, mux.ErrMethodMismatch):
 		return BadVerb
@@ -39,6 +42,12 @@ func isJSON(values []string) bool {
 	if len(values) != 1 {
 		return false
 	}
-	v := strings.ToLower(strings.ReplaceAll(values[0], " ", ""))
-	return v == "application/json;charset=utf-8" || v == "application/json"
+	media, param, more := strings.Cut(values[0], ";")
+	return is(media, "application/json") && (!more || is(param, "charset=utf-8"))
+}
+
+// is compares but for ASCII case and the white space around.
+func is(v, want string) bool {
+	v = strings.Trim(v, " \t")
+	return len(v) == len(want) && strings.EqualFold(v, want) // the same length, so no folding of other letters
 }

@@ -28,6 +28,10 @@ const (
 // it answers carry Connection: close, which every client obeys, and beyond it
 // the connection that was idle longest goes.
 type Server struct {
+	// OnConnections, if not nil, is told of each connection that opens (1) and
+	// ends (-1). Set it before Serve; it must not block.
+	OnConnections func(delta int)
+
 	http *http.Server
 	max  int
 
@@ -49,7 +53,7 @@ func NewServer(logger *slog.Logger, limit int) *Server {
 		// ReadTimeout and IdleTimeout stay 0: either would end idle connections.
 		MaxHeaderBytes: maxHeader,
 		ConnState:      s.track,
-		ErrorLog:       log.New(quiet{logger}, "", 0),
+		ErrorLog:       log.New(quiet{logger}, "", 0), //nolint:forbidigo // net/http takes no other
 		Protocols:      new(http.Protocols),
 		// a body within bounds is read to its end by the handler
 		DisableGeneralOptionsHandler: true,
@@ -90,6 +94,15 @@ func (s *Server) Connections() int {
 
 // track follows connections through their states.
 func (s *Server) track(c net.Conn, state http.ConnState) {
+	if s.OnConnections != nil {
+		switch state {
+		case http.StateNew:
+			s.OnConnections(1)
+		case http.StateClosed, http.StateHijacked:
+			s.OnConnections(-1)
+		case http.StateActive, http.StateIdle:
+		}
+	}
 	if victim := s.trackLocked(c, state); victim != nil {
 		_ = victim.Close()
 	}

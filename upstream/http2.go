@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"os"
 	"sync/atomic"
+	"time"
 )
 
 // useHTTP2 makes all further calls go by net/http's Transport.
@@ -35,14 +39,28 @@ func (s *Site) useHTTP2() {
 	s.mu.h2 = t
 }
 
+// doHTTP2 is Do by net/http's Transport. It has no GetBody to send a call again
+// with, so that it can't: not after a refused stream or a GOAWAY either, though
+// those say that the call was not looked at. Such a read is sent again by the
+// caller, such a write ends in doubt.
 func (s *Site) doHTTP2(ctx context.Context, t *http.Transport, r Request) (*http.Response, error) {
-	sent := &sentBody{r: bytes.NewReader(r.Body)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	// One clock for each wait: the Transport bounds neither a body that the site
+	// does not take nor one that it does not send.
+	w := &watch{cancel: cancel, limit: s.o.BodyTimeout}
+	w.timer = time.AfterFunc(s.o.ConnectTimeout+s.o.TLSTimeout+s.o.HeaderTimeout, w.fire)
+	var sent, reused, answered atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(c httptrace.GotConnInfo) { reused.Store(c.Reused) },
+		WroteHeaderField:     func(string, []string) { sent.Store(true) },
+		GotFirstResponseByte: func() { answered.Store(true) },
+	})
 	req := (&http.Request{
 		Method: http.MethodPost,
 		URL:    &url.URL{Scheme: "https", Host: s.o.Site.Host, Path: r.Path},
 		Host:   s.o.Site.Host,
 		Header: make(http.Header, len(r.Header)),
-		Body:   sent, // and no GetBody: the Transport must not send a call twice
+		Body:   io.NopCloser(bytes.NewReader(r.Body)),
 		// the length makes it a plain body, without chunks or trailers
 		ContentLength: int64(len(r.Body)),
 	}).WithContext(ctx)
@@ -50,27 +68,44 @@ func (s *Site) doHTTP2(ctx context.Context, t *http.Transport, r Request) (*http
 		req.Header[h[0]] = []string{h[1]}
 	}
 	res, err := t.RoundTrip(req)
+	w.timer.Stop()
 	if err != nil {
-		var op *net.OpError
-		dialed := !errors.As(err, &op) || op.Op != "dial"
-		return nil, &Error{Err: err, Sent: dialed && sent.read.Load(), Reused: dialed}
+		cancel(nil)
+		if cause := context.Cause(ctx); errors.Is(cause, os.ErrDeadlineExceeded) {
+			err = cause
+		}
+		var wait net.Error
+		timeout := errors.As(err, &wait) && wait.Timeout()
+		return nil, &Error{
+			Err: fmt.Errorf("calling the site: %w", err), Sent: sent.Load(), Reused: reused.Load(),
+			Died: sent.Load() && !answered.Load() && !timeout,
+		}
 	}
+	w.ReadCloser = res.Body
 	c := *res // trailers arrive in the original, which nobody sees
-	c.Trailer = nil
+	c.Trailer, c.Body = nil, w
 	return &c, nil
 }
 
-// sentBody knows whether the Transport has begun to send it.
-type sentBody struct {
-	r    *bytes.Reader
-	read atomic.Bool
+// watch is a body whose every read is bounded.
+type watch struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	limit  time.Duration
 }
 
-func (b *sentBody) Read(p []byte) (int, error) {
-	b.read.Store(true)
-	return b.r.Read(p)
+func (w *watch) fire() { w.cancel(os.ErrDeadlineExceeded) }
+
+func (w *watch) Read(p []byte) (int, error) {
+	w.timer.Reset(w.limit)
+	defer w.timer.Stop()
+	return w.ReadCloser.Read(p)
 }
 
-func (*sentBody) Close() error { return nil }
-
-var _ io.ReadCloser = (*sentBody)(nil)
+func (w *watch) Close() error {
+	w.timer.Stop()
+	err := w.ReadCloser.Close()
+	w.cancel(nil)
+	return err
+}

@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -77,6 +78,8 @@ type Request struct {
 	// Connection. They are written as they are, so they must be clean.
 	Header [][2]string
 	Body   []byte
+	// Fresh takes a new connection, because a kept one has just failed.
+	Fresh bool
 }
 
 // Error is a call without an answer.
@@ -88,6 +91,9 @@ type Error struct {
 	// Reused says that the connection had served calls before, so that its
 	// death may mean no more than that the site closed it as idle.
 	Reused bool
+	// Died says that the connection ended before any byte of an answer, and not
+	// because a wait was over.
+	Died bool
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -152,7 +158,7 @@ func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
 	if t := s.http2(); t != nil {
 		return s.doHTTP2(ctx, t, r)
 	}
-	c, reused, err := s.get(ctx)
+	c, reused, err := s.get(ctx, r.Fresh)
 	if errors.Is(err, errHTTP2) {
 		return s.doHTTP2(ctx, s.http2(), r)
 	}
@@ -162,7 +168,7 @@ func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
 	res, sent, err := c.roundTrip(ctx, r)
 	if err != nil {
 		c.close()
-		return nil, &Error{Err: err, Sent: sent, Reused: reused}
+		return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && !errors.Is(err, os.ErrDeadlineExceeded)}
 	}
 	return res, nil
 }
@@ -194,17 +200,12 @@ func (s *Site) Close() {
 }
 
 // get takes the connection that was used last, or opens one.
-func (s *Site) get(ctx context.Context) (c *conn, reused bool, err error) {
-	for {
-		s.mu.Lock()
-		n := len(s.mu.idle)
-		if n == 0 {
-			s.mu.Unlock()
+func (s *Site) get(ctx context.Context, fresh bool) (c *conn, reused bool, err error) {
+	for !fresh {
+		c := s.pop()
+		if c == nil {
 			break
 		}
-		c := s.mu.idle[n-1]
-		s.mu.idle = s.mu.idle[:n-1]
-		s.mu.Unlock()
 		if s.o.Now().Sub(c.since) < s.o.Idle && !gone(c.raw) {
 			return c, true, nil
 		}
@@ -214,23 +215,47 @@ func (s *Site) get(ctx context.Context) (c *conn, reused bool, err error) {
 	return c, false, err
 }
 
+func (s *Site) pop() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.mu.idle)
+	if n == 0 {
+		return nil
+	}
+	c := s.mu.idle[n-1]
+	s.mu.idle = s.mu.idle[:n-1]
+	return c
+}
+
 // put keeps a connection whose answer was read to its end.
 func (s *Site) put(c *conn) {
 	c.since = s.o.Now()
+	if !s.keep(c) {
+		_ = c.net.Close()
+	}
+}
+
+func (s *Site) keep(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed || len(s.mu.idle) >= s.o.MaxIdle {
-		_ = c.net.Close()
-		return
+		return false
 	}
 	s.mu.idle = append(s.mu.idle, c)
 	if s.mu.sweep == nil {
 		s.mu.sweep = time.AfterFunc(s.o.Idle, s.sweep)
 	}
+	return true
 }
 
 // sweep closes connections that nobody has asked for in time.
 func (s *Site) sweep() {
+	for _, c := range s.stale() {
+		_ = c.net.Close() // writes to the network: not under the lock
+	}
+}
+
+func (s *Site) stale() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.o.Now()
@@ -238,14 +263,13 @@ func (s *Site) sweep() {
 	if keep < 0 {
 		keep = len(s.mu.idle)
 	}
-	for _, c := range s.mu.idle[:keep] {
-		_ = c.net.Close()
-	}
+	old := slices.Clone(s.mu.idle[:keep])
 	s.mu.idle = slices.Delete(s.mu.idle, 0, keep)
 	s.mu.sweep = nil
 	if len(s.mu.idle) > 0 && !s.mu.closed {
 		s.mu.sweep = time.AfterFunc(s.o.Idle-now.Sub(s.mu.idle[0].since)+time.Millisecond, s.sweep)
 	}
+	return old
 }
 
 // open connects, through the egress proxy where there is one, and verifies the
@@ -286,10 +310,8 @@ func (s *Site) open(ctx context.Context) (*conn, error) {
 
 // tunnel asks the egress proxy for a connection to the site.
 func (s *Site) tunnel(ctx context.Context, raw net.Conn) error {
-	if d, ok := ctx.Deadline(); ok {
-		_ = raw.SetDeadline(d)
-		defer func() { _ = raw.SetDeadline(time.Time{}) }()
-	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if _, err := io.WriteString(raw, "CONNECT "+s.addr+" HTTP/1.1\r\nHost: "+s.addr+"\r\n\r\n"); err != nil {
 		return fmt.Errorf("asking the egress proxy %s: %w", s.o.Proxy.Host, err)
 	}
@@ -320,18 +342,21 @@ type conn struct {
 	since time.Time // idle since
 	left  int64     // of the header's bound; negative while reading a body
 	stop  func() bool
+	// answered says that some byte of the answer to this call has come.
+	answered bool
 }
 
 // Read is the source of br. It bounds the header's length.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left < 0 {
-		return c.net.Read(p)
+		return c.net.Read(p) // of a body
 	}
 	if c.left == 0 {
 		return 0, fmt.Errorf("the site's answer has a header of more than %d bytes", maxHeaderBytes)
 	}
 	n, err := c.net.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
+	c.answered = c.answered || n > 0
 	return n, err
 }
 
@@ -339,6 +364,9 @@ func (c *conn) close() {
 	c.release()
 	_ = c.net.Close()
 }
+
+// abort makes whatever waits for the connection return.
+func (c *conn) abort() { _ = c.net.SetDeadline(time.Unix(1, 0)) }
 
 // release ends the watch on the caller's context; false if it has fired.
 func (c *conn) release() bool {
@@ -350,12 +378,26 @@ func (c *conn) release() bool {
 	return ok
 }
 
+// quiet says that nothing was read beyond the answer. Bytes left over would be
+// taken for the next call's answer, another caller's maybe. They may also sit
+// in TLS, where gone can't see them: a read that may not wait shows them.
+func (c *conn) quiet() bool {
+	if c.br.Buffered() > 0 || c.net.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	var one [1]byte
+	n, err := c.net.Read(one[:])
+	_ = c.net.SetReadDeadline(time.Time{}) // gone's look at the socket is a read, too
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // maxKept is the size of a write buffer that is kept with a connection.
 const maxKept = 64 << 10
 
 func (c *conn) roundTrip(ctx context.Context, r Request) (res *http.Response, sent bool, err error) {
 	// A caller that hangs up must not keep the connection waiting.
-	c.stop = context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+	c.answered = false
+	c.stop = context.AfterFunc(ctx, c.abort)
 	_ = c.net.SetDeadline(c.site.o.Now().Add(c.site.o.HeaderTimeout))
 	if ctx.Err() != nil {
 		return nil, false, ctx.Err()
@@ -426,14 +468,18 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}
+	if b.c.br.Buffered() == 0 { // it may have to wait
+		_ = b.c.net.SetReadDeadline(b.c.site.o.Now().Add(b.c.site.o.BodyTimeout))
+		if b.ctx.Err() != nil {
+			b.c.abort() // again: the deadline just set may have undone it
+		}
+	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case errors.Is(err, io.EOF):
 		b.finish(b.reuse)
 	case err != nil:
 		b.finish(false)
-	case b.c.br.Buffered() == 0 && b.ctx.Err() == nil:
-		_ = b.c.net.SetReadDeadline(b.c.site.o.Now().Add(b.c.site.o.BodyTimeout))
 	}
 	return n, err
 }
@@ -449,8 +495,7 @@ func (b *body) finish(reuse bool) {
 		return
 	}
 	b.done = true
-	// Bytes beyond the answer would be taken for the next call's.
-	if b.c.release() && reuse && b.c.br.Buffered() == 0 {
+	if b.c.release() && reuse && b.c.quiet() {
 		b.c.site.put(b.c)
 		return
 	}

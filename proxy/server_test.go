@@ -1,0 +1,358 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"stagedoor/caller"
+	"stagedoor/limit"
+	"stagedoor/proxy"
+	"stagedoor/upstream"
+)
+
+// pipes is a listener of in-memory connections, for synctest.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial() net.Conn {
+	a, b := net.Pipe()
+	p.conns <- b
+	return a
+}
+
+// canned is a site that answers from memory.
+type canned func() *http.Response
+
+func (c canned) Do(context.Context, upstream.Request) (*http.Response, error) { return c(), nil }
+
+func saying(body string) canned {
+	return func() *http.Response {
+		return &http.Response{
+			StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		}
+	}
+}
+
+// still runs a proxy of ten connections on the bubble's clock.
+func still(t *testing.T, site proxy.Sender, f func(*pipes, *proxy.Server, *proxy.Proxy, *record)) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		a := &record{}
+		p, l := proxyOver(site, a)
+		ln := newPipes()
+		s := proxy.NewServer(slog.New(slog.DiscardHandler), 10)
+		l.Crowded = s.Crowded
+		done := make(chan struct{})
+		go func() { defer close(done); _ = s.Serve(ln, p.Handler(l.Name)) }()
+		f(ln, s, p, a)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+		<-done
+	})
+}
+
+// proxyOver is a proxy with one script that may read anything.
+func proxyOver(site proxy.Sender, a proxy.Auditor) (*proxy.Proxy, *proxy.Listener) {
+	l := &proxy.Listener{
+		Name: "local", Door: caller.NewDoor("80"), Scripts: []string{"pub"}, KeepAlive: true,
+		Unnamed: limit.New(limit.Options{}), Crowded: func() bool { return false },
+	}
+	st := &proxy.State{
+		Site: site, Keys: fixedKeys(), MaxBody: 64 << 20, MaxDepth: 64, Contact: "#pipeline",
+		Scripts:   map[string]*proxy.Script{"pub": {Limiter: limit.New(limit.Options{}), Policy: readsShots()}},
+		Listeners: map[string]*proxy.Listener{l.Name: l},
+	}
+	return proxy.New(proxy.Config{
+		Version: "1.2.3", Audit: a, Metrics: &metrics{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Entropy: zeros{},
+	}, st, limit.NewBytes(64<<20)), l
+}
+
+// zeros is entropy for tests, which need none.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func written(s string) string { return strings.ReplaceAll(s, "HOST", "localhost") }
+
+// answered is an answer, read to its end.
+type answered struct {
+	status int
+	header http.Header
+	body   string
+	closes bool
+}
+
+func answerOf(t *testing.T, c net.Conn) answered {
+	t.Helper()
+	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: http.MethodPost})
+	if err != nil {
+		t.Errorf("no answer: %v", err)
+		return answered{}
+	}
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	_ = res.Body.Close()
+	return answered{res.StatusCode, res.Header, string(b), res.Close}
+}
+
+func TestIdleConnectionIsNeverClosedByTime(t *testing.T) {
+	still(t, saying(`{"results":1}`), func(ln *pipes, s *proxy.Server, _ *proxy.Proxy, _ *record) {
+		c := ln.dial()
+		for range 3 {
+			_, _ = io.WriteString(c, written(head(length(len(readShot))))+readShot)
+			if got := answerOf(t, c); got.status != 200 {
+				t.Errorf("%+v", got)
+			}
+			pass(72 * time.Hour)
+		}
+		if s.Connections() != 1 {
+			t.Errorf("%d connections", s.Connections())
+		}
+		_ = c.Close()
+	})
+}
+
+func TestSlowBodiesEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		head  string
+		pause time.Duration
+		piece string
+		want  time.Duration // until it is over
+	}{
+		{"a stalled short body", length(100), 0, "", 15 * time.Second},
+		{"a stalled long body", length(1 << 20), 0, "", 15 * time.Second},
+		{"a dripping long body", length(1 << 20), 10 * time.Second, "x", 16 * time.Second},
+		{"a stalled chunk", "Transfer-Encoding: chunked\r\n\r\n10\r\n", 0, "", 15 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			still(t, saying(`{"results":1}`), func(ln *pipes, _ *proxy.Server, _ *proxy.Proxy, a *record) {
+				c := ln.dial()
+				began, sent := time.Now(), make(chan struct{})
+				go func() {
+					defer close(sent)
+					_, err := io.WriteString(c, written(head(tt.head)))
+					for tt.piece != "" && err == nil {
+						pass(tt.pause)
+						_, err = io.WriteString(c, tt.piece)
+					}
+				}()
+				got := answerOf(t, c)
+				if took := time.Since(began); took > tt.want || got.status != 408 || got.header.Get("Stagedoor-Refused") != string(proxy.TooSlow) {
+					t.Errorf("%+v after %s", got, took)
+				}
+				_ = c.Close()
+				<-sent
+				synctest.Wait()
+				if ev := a.all(); len(ev) != 1 || ev[0].Reason != string(proxy.TooSlow) {
+					t.Errorf("recorded %+v", ev)
+				}
+			})
+		})
+	}
+}
+
+// TestStalledBodiesLetOthersIn: what one caller announces and does not send
+// keeps others out no longer than these wait.
+func TestStalledBodiesLetOthersIn(t *testing.T) {
+	big := strings.Replace(readShot, `"Shot"`, `"Shot"`+strings.Repeat(" ", 2<<20), 1)
+	for _, tt := range []struct {
+		name, how string
+		stalled   int
+	}{
+		{"length", length(66_000_000), 1}, // and none of 64 MiB is left for another
+		{"chunks", "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"metho\r\n", 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			still(t, saying(`{"results":1}`), func(ln *pipes, _ *proxy.Server, _ *proxy.Proxy, _ *record) {
+				conns := make([]net.Conn, tt.stalled)
+				for i := range conns {
+					conns[i] = ln.dial()
+					go func() { _, _ = io.WriteString(conns[i], written(head(tt.how))) }()
+				}
+				synctest.Wait()
+				c := ln.dial()
+				go func() { _, _ = io.WriteString(c, written(head(length(len(big))))+big) }()
+				if got := answerOf(t, c); got.status != 200 || got.body != `{"results":1}` {
+					t.Errorf("%+v", got)
+				}
+				_ = c.Close()
+				for _, c := range conns {
+					_ = c.Close()
+				}
+			})
+		})
+	}
+}
+
+func TestBodyAtTheLeastRateArrives(t *testing.T) {
+	body := strings.Replace(readShot, `"Shot"`, `"Shot"`+strings.Repeat(" ", 900<<10), 1)
+	still(t, saying(`{"results":1}`), func(ln *pipes, _ *proxy.Server, _ *proxy.Proxy, _ *record) {
+		c, sent := ln.dial(), make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = io.WriteString(c, written(head(length(len(body)))))
+			for b := body; b != ""; {
+				n := min(len(b), 64<<10)
+				_, _ = io.WriteString(c, b[:n])
+				b = b[n:]
+				pass(time.Second)
+			}
+		}()
+		if got := answerOf(t, c); got.status != 200 {
+			t.Errorf("%+v", got)
+		}
+		_ = c.Close()
+		<-sent
+	})
+}
+
+func TestCallerThatTakesNoAnswerIsCutOff(t *testing.T) {
+	for name, body := range map[string]string{"short": `{"results":1}`, "streamed": `{"results":"` + strings.Repeat("x", 1<<20) + `"}`} {
+		t.Run(name, func(t *testing.T) {
+			still(t, saying(body), func(ln *pipes, s *proxy.Server, _ *proxy.Proxy, _ *record) {
+				c := ln.dial()
+				_, _ = io.WriteString(c, written(head(length(len(readShot))))+readShot)
+				pass(10 * time.Minute)
+				synctest.Wait()
+				if s.Connections() != 0 {
+					t.Error("the connection is still there")
+				}
+				_ = c.Close()
+			})
+		})
+	}
+}
+
+func TestConnectionServesAfterALongPause(t *testing.T) {
+	still(t, saying(`{"results":1}`), func(ln *pipes, _ *proxy.Server, _ *proxy.Proxy, _ *record) {
+		c := ln.dial()
+		_, _ = io.WriteString(c, written(head(length(len(readShot))))+readShot)
+		answerOf(t, c)
+		pass(time.Hour) // the time to take the last answer is long over
+		_, _ = io.WriteString(c, written(head("Expect: 100-continue\r\n", length(len(readShot)))))
+		br := bufio.NewReader(c)
+		if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+			t.Errorf("%q %v", line, err)
+		}
+		_, _ = br.ReadString('\n')
+		go func() { _, _ = io.WriteString(c, readShot) }()
+		if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200 ") {
+			t.Errorf("%q %v", line, err)
+		}
+		_ = c.Close()
+	})
+}
+
+func TestConnectionsAreBoundedByNumber(t *testing.T) {
+	var open atomic.Int32
+	still(t, saying(`{"results":1}`), func(ln *pipes, s *proxy.Server, _ *proxy.Proxy, _ *record) {
+		s.OnConnections = func(d int) { open.Add(int32(d)) }
+		call := func(c net.Conn) answered {
+			go func() { _, _ = io.WriteString(c, written(head(length(len(readShot))))+readShot) }()
+			got := answerOf(t, c)
+			synctest.Wait()
+			return got
+		}
+		var conns []net.Conn
+		for i := range 10 {
+			c := ln.dial()
+			conns = append(conns, c)
+			if got := call(c); got.status != 200 || got.closes != (i >= 8) {
+				t.Errorf("connection %d: %+v", i, got)
+			}
+		}
+		for range 3 { // silent ones, beyond the bound: the longest idle goes
+			conns = append(conns, ln.dial())
+			synctest.Wait()
+		}
+		if n := s.Connections(); n > 10 {
+			t.Errorf("%d connections", n)
+		}
+		if _, err := conns[0].Read(make([]byte, 1)); err == nil {
+			t.Error("the connection that was idle longest is still there")
+		}
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		synctest.Wait()
+		if s.Connections() != 0 || open.Load() != 0 {
+			t.Errorf("%d connections, %d by the gauge", s.Connections(), open.Load())
+		}
+	})
+}
+
+func TestNoKeepAliveAndDrainingClose(t *testing.T) {
+	s := start(t, answering(`{"results":1}`), func(_ *proxy.State, l *proxy.Listener) { l.KeepAlive = false })
+	if _, h, _, err := s.raw(head(length(len(readShot))) + readShot); err != nil || h.Get("Connection") != "close" {
+		t.Errorf("keepalive off: %v %v", h, err)
+	}
+	s = start(t, answering(`{"results":1}`))
+	if _, h, _, err := s.raw(head(length(len(readShot))) + readShot); err != nil || h.Get("Connection") == "close" {
+		t.Errorf("%v %v", h, err)
+	}
+	s.proxy.Drain()
+	if _, h, _, err := s.raw(head(length(len(readShot))) + readShot); err != nil || h.Get("Connection") != "close" {
+		t.Errorf("draining: %v %v", h, err)
+	}
+}
+
+func TestDrainLetsCallsEnd(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		close(in)
+		<-out
+		answering(`{"results":1}`)(w, r)
+	})
+	got := make(chan result, 1)
+	go func() { got <- s.post(createShot) }()
+	<-in
+	s.proxy.Drain()
+	down := make(chan error, 1)
+	go func() { down <- s.server.Shutdown(t.Context()) }()
+	close(out)
+	if r := <-got; r.status != 200 {
+		t.Errorf("%+v", r)
+	}
+	if err := <-down; err != nil {
+		t.Error(err)
+	}
+}
+
+// pass lets the bubble's clock go on.
+func pass(d time.Duration) { <-time.NewTimer(d).C }
