@@ -27,7 +27,7 @@ type auth struct {
 }
 
 // secret is the part of a credential that must not come back.
-func (a auth) secret() string { return a.key + a.password + a.session }
+func (a *auth) secret() string { return a.key + a.password + a.session }
 
 // readAuth takes an auth object apart and finds what makes it none of the
 // forms of §1.3: unknown names, a missing half, two credentials, none.

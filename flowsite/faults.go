@@ -2,7 +2,6 @@ package flowsite
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -211,7 +210,7 @@ func (f *Fault) drip(ctx context.Context, w http.ResponseWriter, body []byte) er
 
 // cut writes less than was announced and hangs up.
 func (f *Fault) cut(w http.ResponseWriter, body []byte) {
-	_, err := io.WriteString(w, string(body[:max(0, len(body)-f.Truncate)]))
+	_, err := w.Write(body[:max(0, len(body)-f.Truncate)])
 	if err == nil {
 		_ = http.NewResponseController(w).Flush() // the next line ends it anyway
 	}

@@ -9,6 +9,24 @@ import (
 // match says whether a row is wanted.
 type match func(*entity) bool
 
+// oneID is the id that a filter asks for where it asks for one row: as most
+// calls of tools do, which needn't look at every row.
+func oneID(v any) (int, bool) {
+	m, _ := v.(map[string]any)
+	if m["logical_operator"] != "and" {
+		return 0, false
+	}
+	conditions, _ := m["conditions"].([]any)
+	for _, cond := range conditions {
+		leaf, _ := cond.(map[string]any)
+		values, _ := leaf["values"].([]any)
+		if leaf["path"] == "id" && leaf["relation"] == "is" && len(values) == 1 {
+			return toInt(values[0])
+		}
+	}
+	return 0, false
+}
+
 // filterOf compiles a filter tree (flow-protocol §2.4).
 func (c *ctx) filterOf(t *entityType, v any) (match, error) {
 	switch v := v.(type) {

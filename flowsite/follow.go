@@ -54,9 +54,17 @@ func (c *ctx) person(l link) map[string]any {
 	m := c.state.ref(l)
 	m["valid"], m["status"] = "valid", nil
 	if e := c.state.get(l); e != nil {
-		m["status"] = e.values["sg_status_list"]
+		m["status"] = c.status(e)
 	}
 	return m
+}
+
+// status of a row, nil where its type has none.
+func (c *ctx) status(e *entity) any {
+	if f := e.typ.fields["sg_status_list"]; f != nil {
+		return c.state.value(e, f)
+	}
+	return nil
 }
 
 func (c *ctx) following(a args) (any, error) {

@@ -3,6 +3,7 @@ package flowsite_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -52,7 +53,10 @@ type caller struct {
 	auth object
 }
 
-func call(tb testing.TB, s *flowsite.Site) caller { return caller{tb, s, scriptAuth()} }
+func call(tb testing.TB, s *flowsite.Site) caller {
+	tb.Helper()
+	return caller{tb, s, scriptAuth()}
+}
 
 // as is the caller with another auth object.
 func (c caller) as(auth object) caller { c.auth = auth; return c }
@@ -60,9 +64,7 @@ func (c caller) as(auth object) caller { c.auth = auth; return c }
 // plus is the caller with more auth keys.
 func (c caller) plus(key string, value any) caller {
 	auth := object{key: value}
-	for k, v := range c.auth {
-		auth[k] = v
-	}
+	maps.Copy(auth, c.auth)
 	c.auth = auth
 	return c
 }

@@ -1,6 +1,7 @@
 package flowsite
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,8 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -29,7 +29,8 @@ type Server struct {
 }
 
 // Start serves the site over TLS, HTTP/1.1 and HTTP/2, on a free port of
-// 127.0.0.1, with a certificate of its own for 127.0.0.1 and localhost.
+// 127.0.0.1, with a certificate of its own for 127.0.0.1 and localhost. From
+// then on, a request that names another host is a violation.
 func (s *Site) Start() (*Server, error) {
 	cert, ca, err := certificate(time.Now())
 	if err != nil {
@@ -64,15 +65,23 @@ func (s *Site) StartPlain() (*Server, error) {
 }
 
 func (s *Site) listen() (*Server, net.Listener, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting the stand-in site: %w", err)
 	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting the stand-in site: %w", err)
+	}
+	s.mu.Lock()
+	s.hosts = append(s.hosts, "127.0.0.1:"+port, "localhost:"+port)
+	s.mu.Unlock()
 	return &Server{
 		srv: &http.Server{
 			Handler: s, ConnContext: s.ConnContext(), ReadHeaderTimeout: time.Minute,
 			// Aborted handshakes and dropped calls are what tests make.
-			ErrorLog: log.New(io.Discard, "", 0),
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		},
 		done: make(chan struct{}),
 	}, l, nil

@@ -97,7 +97,15 @@ func (c *ctx) selected(t *entityType, a args) ([]*entity, error) {
 		return nil, err
 	}
 	var rows []*entity
-	c.rows(t, func(e *entity) {
+	look := func(visit func(*entity)) { c.rows(t, visit) }
+	if id, ok := oneID(a["filters"]); ok {
+		look = func(visit func(*entity)) {
+			if e := c.state.get(link{t.key, id}); e != nil && c.sees(e) {
+				visit(e)
+			}
+		}
+	}
+	look(func(e *entity) {
 		if e.retired == retired && want(e) && (archivedToo || !c.state.archived(e)) {
 			rows = append(rows, e)
 		}

@@ -51,7 +51,7 @@ func (x *exchange) reply(plan *Fault, out outcome) {
 // send writes the body, compressed where the caller takes gzip.
 func (x *exchange) send(plan *Fault, status int, body []byte) {
 	h := x.w.Header()
-	if !x.site.opts.Plain && acceptsGzip(x.r.Header.Get("Accept-Encoding")) && len(body) > 0 {
+	if h.Get("Content-Encoding") == "" && !x.site.opts.Plain && acceptsGzip(x.r.Header.Get("Accept-Encoding")) && len(body) > 0 {
 		body = x.site.compress(body)
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Vary", "Accept-Encoding")

@@ -45,6 +45,15 @@ func (x *exchange) judgeLine() []string {
 	if x.r.RequestURI != "/api3/json" {
 		found = append(found, "the target is "+x.r.RequestURI)
 	}
+	if !x.r.ProtoAtLeast(1, 1) {
+		found = append(found, "the protocol is "+x.r.Proto)
+	}
+	x.site.mu.Lock()
+	hosts := x.site.hosts
+	x.site.mu.Unlock()
+	if len(hosts) > 0 && !slices.Contains(hosts, x.r.Host) {
+		found = append(found, "the host is "+x.r.Host)
+	}
 	return found
 }
 

@@ -69,12 +69,16 @@ type schema struct {
 // A type with no relations can't be filtered.
 func dataTypes() map[string][]string {
 	ordered := []string{"is", "is_not", "less_than", "greater_than", "between", "not_between", "in", "not_in"}
-	dated := []string{"is", "is_not", "less_than", "greater_than", "between", "not_between", "in", "not_in",
+	dated := []string{
+		"is", "is_not", "less_than", "greater_than", "between", "not_between", "in", "not_in",
 		"in_last", "not_in_last", "in_next", "not_in_next",
-		"in_calendar_day", "in_calendar_week", "in_calendar_month", "in_calendar_year"}
+		"in_calendar_day", "in_calendar_week", "in_calendar_month", "in_calendar_year",
+	}
 	chosen := []string{"is", "is_not", "in", "not_in"}
-	linked := []string{"is", "is_not", "in", "not_in", "type_is", "type_is_not", "name_is",
-		"name_contains", "name_not_contains", "name_starts_with", "name_ends_with"}
+	linked := []string{
+		"is", "is_not", "in", "not_in", "type_is", "type_is_not", "name_is",
+		"name_contains", "name_not_contains", "name_starts_with", "name_ends_with",
+	}
 	return map[string][]string{
 		"addressing":   append(slices.Clone(linked), "contains", "not_contains"),
 		"calculated":   nil,

@@ -11,11 +11,13 @@
 package flowsite
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -54,6 +56,9 @@ type Options struct {
 	// AllowHeaders are request headers that are no violation beyond the
 	// usual ones, in canonical form.
 	AllowHeaders []string
+	// Hosts are names (with port) that a request may give as its host, beside
+	// those of [Site.Start]. With none of either, any host will do.
+	Hosts []string
 	// Plain answers have no gzip, whatever the caller accepts.
 	Plain bool
 	// CORS mirrors any Origin with credentials, as REST does on the real
@@ -81,6 +86,7 @@ type Site struct {
 	scripts  map[string]*script // by name
 	people   map[string]*person // by login
 	sessions map[string]*session
+	hosts    []string // that a request may name; none: any
 	rec      record
 	faults   []*planned
 	hook     func(Received)
@@ -98,6 +104,7 @@ func New(o Options) (*Site, error) {
 		scripts: map[string]*script{}, people: map[string]*person{}, sessions: map[string]*session{},
 	}
 	s.methods = methods()
+	s.hosts = slices.Clone(o.Hosts)
 	s.rec.max, s.rec.maxBytes = o.RecordMax, o.RecordBytes
 	return s, nil
 }
@@ -173,9 +180,13 @@ type exchange struct {
 }
 
 func (x *exchange) readBody() error {
-	b, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
-	x.rec.Body = b
-	return err
+	var b bytes.Buffer
+	_, err := b.ReadFrom(http.MaxBytesReader(x.w, x.r.Body, maxBody))
+	x.rec.Body = b.Bytes()
+	if err != nil {
+		return fmt.Errorf("reading the body: %w", err)
+	}
+	return nil
 }
 
 func (x *exchange) serve() {
@@ -221,13 +232,13 @@ func (s *Site) answerLocked(x *exchange) outcome {
 		result, err = s.methods[x.call.method].run(c, x.call.args)
 	}
 	out := outcome{secret: x.call.auth.secret()}
-	var f *fault
+	f, isFault := errors.AsType[*fault](err)
 	switch {
 	case err == nil && x.call.method == "info":
 		out.body = appendJSON(nil, result) // bare: flow-protocol §1.4
 	case err == nil:
 		out.body = append(appendJSON([]byte(`{"results":`), result), '}')
-	case errors.As(err, &f):
+	case isFault:
 		out.code = f.code
 		out.body = faultBody(f.code, f.msg)
 	default:

@@ -44,6 +44,7 @@ func (s *Site) seedLocked(typ string, id int, fields map[string]any) int {
 		}
 		if f.Inverse != nil {
 			c.relink(e, f, nil, linksOf(v))
+			e = s.state.get(e.link()) // a row can be at both ends
 			continue
 		}
 		e = e.with(map[string]any{key: v})
@@ -117,6 +118,9 @@ func (k dayKey) String() string { return fmt.Sprintf("%s %d %d", k.date, k.proje
 func (s *state) rowsObject() map[string]any {
 	out := map[string]any{}
 	for typ, t := range s.tables {
+		if len(t.rows) == 0 {
+			continue // as good as none
+		}
 		rows := make(map[string]any, len(t.rows))
 		for id, e := range t.rows {
 			rows[fmt.Sprintf("%09d", id)] = map[string]any{"retired": e.retired, "values": e.values}

@@ -295,8 +295,8 @@ func (c *ctx) groupKey(g grouping, v any) (value any, name string, ok bool) {
 		l, _ := v.(link)
 		return l.Type, l.Type, true
 	case "firstletter":
-		first, _, _ := strings.Cut(strings.ToUpper(asText(c.state.show(g.path.leaf, v)))+" ", " ")
-		letter := first[:min(1, len(first))]
+		letters := []rune(strings.ToUpper(asText(v)))
+		letter := string(letters[:min(1, len(letters))])
 		return letter, letter, true
 	case "day", "oneday", "week", "month", "quarter", "year", "clustered_date", "fivedays":
 		name := groupDate(g.kind, asText(v))

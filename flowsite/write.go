@@ -207,6 +207,7 @@ func (c *ctx) apply(e *entity, ch change) *entity {
 	}
 	if ch.field.Inverse != nil {
 		c.relink(e, ch.field, linksOf(old), linksOf(next))
+		e = c.state.get(e.link()) // a row can be at both ends
 	} else {
 		e = e.with(map[string]any{ch.field.key: next})
 		c.state.put(e)
@@ -321,8 +322,7 @@ func (c *ctx) batch(v any) (any, error) {
 	err := c.state.atomically(func() error {
 		for i, item := range list {
 			r, err := c.part(item)
-			var f *fault
-			if errors.As(err, &f) {
+			if f, ok := errors.AsType[*fault](err); ok {
 				return &fault{f.code, fmt.Sprintf("API batch() request %d: %s", i, f.msg)}
 			}
 			if err != nil {
