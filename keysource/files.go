@@ -24,8 +24,10 @@ import (
 const (
 	// DefaultRefresh is the time between two looks at the files.
 	DefaultRefresh = 10 * time.Minute
-	// DefaultKeyField and DefaultNameField are the names in a file of JSON.
-	DefaultKeyField, DefaultNameField = "api_key", "script_name"
+	// DefaultKeyField is the name of the key in a file of JSON.
+	DefaultKeyField = "api_key"
+	// DefaultNameField is that of the script's name on the site.
+	DefaultNameField = "script_name"
 	// maxFile bounds a key file in bytes; a key and a name take a hundred.
 	maxFile = 16 << 10
 	// retry is the time to the next look at a file that can't be used: somebody

@@ -24,16 +24,21 @@ type Reader interface {
 	Refresh(ctx context.Context, script string) (changed bool, err error)
 }
 
-// Source keeps the keys of some scripts. It is safe for concurrent use, and can
-// be compared with ==.
-type Source interface {
-	Reader
+// Keeper looks after the keys of some scripts.
+type Keeper interface {
 	// RefreshAll looks at all keys now.
 	RefreshAll(ctx context.Context)
 	// Keys is the status of every key.
 	Keys() []secret.KeyStatus
 	// Close stops all work and waits for it. Keys in memory stay readable.
 	Close()
+}
+
+// Source is where some scripts' keys come from. It is safe for concurrent use,
+// and can be compared with ==.
+type Source interface {
+	Reader
+	Keeper
 }
 
 // Mux is the sources of all scripts as one. It is a Source itself.

@@ -97,6 +97,7 @@ func newTransport(caFile string) (*http.Transport, error) {
 		DialContext:         (&net.Dialer{KeepAlive: idleConn}).DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		MaxIdleConnsPerHost: parallel,
+		MaxConnsPerHost:     2 * parallel, // every script may ask at once, after the site refused them all
 		IdleConnTimeout:     idleConn,
 		DisableCompression:  true,
 		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -212,7 +213,7 @@ func retryAfter(resp *http.Response) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return time.Duration(n) * time.Second //nolint:gosec // 31 bits of seconds fit
+	return time.Duration(n) * time.Second
 }
 
 // jitter spreads the questions of many proxies; nobody gains by guessing it.

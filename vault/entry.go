@@ -156,11 +156,11 @@ func (s *Store) note(ctx context.Context, e *entry, before, after *view, now tim
 	}
 	switch state {
 	case secret.KeyFresh:
-		msg := "key read"
 		if before.has && !before.cred.Key.Same(after.cred.Key) {
-			msg = "key changed"
+			s.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "key changed", attrs...)
+			return
 		}
-		s.opt.Logger.LogAttrs(ctx, slog.LevelInfo, msg, attrs...)
+		s.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "key read", attrs...)
 	case secret.KeyStale:
 		s.opt.Logger.LogAttrs(ctx, slog.LevelWarn, "key can't be confirmed, still in use", attrs...)
 	default:

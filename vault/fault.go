@@ -59,7 +59,7 @@ func faultf(k kind, format string, args ...any) *fault {
 }
 
 // errRedirect is Vault, or something before it, pointing elsewhere.
-var errRedirect = errors.New("it answered with a redirect") //nolint:gochecknoglobals // a sentinel, never changed
+var errRedirect = errors.New("it answered with a redirect")
 
 // status is the HTTP status of an answer that is an error, else 0.
 func status(err error) int {
@@ -67,6 +67,16 @@ func status(err error) int {
 		return re.StatusCode
 	}
 	return 0
+}
+
+// refusal is the HTTP status of an error that Vault itself gave: its errors are
+// a list under that name, those of what stands before it are not. Else 0.
+func refusal(err error) int {
+	re, ok := errors.AsType[*api.ResponseError](err)
+	if !ok || re.RawError || re.Errors == nil {
+		return 0
+	}
+	return re.StatusCode
 }
 
 // says looks for a phrase in what Vault wrote, which itself goes nowhere.

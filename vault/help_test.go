@@ -25,7 +25,9 @@ const patience = 60 * time.Second
 
 // keyOf is a script's key in its nth version, with characters that every
 // encoding changes.
-func keyOf(script string, n int) string { return fmt.Sprintf("k&y/%s+%d=<0123456789abcdef>", script, n) }
+func keyOf(script string, n int) string {
+	return fmt.Sprintf("k&y/%s+%d=<0123456789abcdef>", script, n)
+}
 
 // logbook collects what a store logs and every error it gives, and fails the
 // test when a secret is in them.
@@ -191,9 +193,9 @@ func (s *stage) role(ttl, most time.Duration) (vault.Login, *parts.AppRole, stri
 }
 
 // token is a login with a token that is never replaced.
-func (s *stage) token(o parts.TokenOptions) (vault.Login, string) {
+func (s *stage) token() (vault.Login, string) {
 	s.t.Helper()
-	token := s.log.hide(s.Token(policyName, o))
+	token := s.log.hide(s.Token(policyName, parts.TokenOptions{}))
 	return vault.Login{Token: secret.FromString(token)}, token
 }
 

@@ -48,8 +48,8 @@ type session struct {
 	// expires is when the token dies in Unix nanoseconds by the wall clock; 0 is
 	// never or unknown.
 	expires atomic.Int64
-	// ending says that it can't be renewed any more.
-	ending atomic.Bool
+	// ending says that it can't be renewed any more, warned that this was logged.
+	ending, warned atomic.Bool
 	// shared says that another store uses the token too: it is not ours to revoke.
 	shared atomic.Bool
 	// file is the token file it came from.
@@ -72,7 +72,7 @@ func (sess *session) over() bool {
 }
 
 // errSame says that a login would bring the token that we have.
-var errSame = errors.New("the same token again") //nolint:gochecknoglobals // a sentinel, never changed
+var errSame = errors.New("the same token again")
 
 // method is a way to log in. It is called by one goroutine at a time.
 type method interface {
@@ -244,7 +244,7 @@ func (s *Store) unwrap(ctx context.Context, token secret.Value) (secret.Value, *
 	// With no token in the body, the client's own is the one that is unwrapped.
 	sec, err := c.Logical().WriteWithContext(ctx, "sys/wrapping/unwrap", nil)
 	spent := faultf(noLogin, "the wrapping token is spent")
-	switch code := status(err); {
+	switch code := refusal(err); {
 	case code == http.StatusBadRequest || code == http.StatusForbidden || code == http.StatusNotFound:
 		return secret.Value{}, spent
 	case err != nil:
@@ -289,11 +289,8 @@ func (s *Store) mint(ctx context.Context, auth api.AuthMethod, name, path, advic
 		return nil, faultf(unavailable, "%s", err.Error())
 	}
 	sec, err := auth.Login(ctx, c)
-	switch status(err) {
+	switch refusal(err) {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		if re, ok := errors.AsType[*api.ResponseError](err); ok && re.RawError {
-			return nil, s.outage(err) // no answer of Vault's
-		}
 		return nil, faultf(refused, "Vault refuses the %s login at %s: %s", name, path, advice)
 	}
 	if err != nil {
@@ -329,7 +326,7 @@ func (s *Store) lookup(ctx context.Context, sess *session) *fault {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
 	sec, err := sess.client.Auth().Token().LookupSelfWithContext(ctx)
-	if status(err) == http.StatusForbidden {
+	if refusal(err) == http.StatusForbidden {
 		return faultf(denied, "Vault refuses the token")
 	}
 	if err != nil {
@@ -379,7 +376,7 @@ func readSecret(path, what string) (secret.Value, *fault) {
 
 // readFile reads a regular file that nobody else may write, up to limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the configuration names it
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -41,17 +41,20 @@ func (s *Store) read(ctx context.Context, sess *session, version int, sc *Script
 	if resp != nil {
 		defer func() { _ = resp.Body.Close() }()
 	}
-	switch status(err) {
-	case http.StatusNotFound:
+	switch {
+	case status(err) == http.StatusNotFound:
 		return nil, s.notFound(sc, resp, err)
-	case http.StatusForbidden:
+	case refusal(err) == http.StatusForbidden:
 		return nil, faultf(denied, "Vault refuses to let this login read %s; give it a policy with: path %q { capabilities = [\"read\"] }", path, path)
 	}
 	if err != nil {
 		return nil, s.outage(err)
 	}
 	sec, err := api.ParseSecret(resp.Body)
-	if err != nil || sec == nil || sec.Data == nil {
+	if err != nil {
+		return nil, s.outage(err)
+	}
+	if sec == nil || sec.Data == nil {
 		return nil, s.outage(errors.New("no secret in the answer"))
 	}
 	if version == 2 {
@@ -133,7 +136,7 @@ func (s *Store) reading(sc *Script, fields map[string]any) (*reading, *fault) {
 		return nil, f
 	}
 	if key == nil {
-		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; set vault_field, or write it with: %s",
+		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; set key_field, or write it with: %s",
 			s.where(sc), sc.KeyField, names(fields), s.put(sc))
 	}
 	if len(*key) < secret.MinLen {
@@ -207,7 +210,7 @@ func (s *Store) ask(ctx context.Context, sess *session) (int, *fault) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
 	sec, err := sess.client.Logical().ReadWithContext(ctx, "sys/internal/ui/mounts/"+s.opt.Mount)
-	if status(err) == http.StatusForbidden {
+	if refusal(err) == http.StatusForbidden {
 		return 0, faultf(denied, "Vault has no mount %s, or this login may read nothing below it; check vault.mount and the policy of the login", s.opt.Mount)
 	}
 	if err != nil {

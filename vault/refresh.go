@@ -70,6 +70,9 @@ func (s *Store) interval() time.Duration {
 
 // longest is the longest pause between two looks at what fails.
 func (s *Store) longest(failing []*entry) time.Duration {
+	if s.ending() {
+		return min(maxRetry, s.opt.Refresh)
+	}
 	for _, e := range failing {
 		if f := e.view.Load().fault; f == nil || f.down() {
 			return min(maxRetry, s.opt.Refresh)
@@ -109,7 +112,7 @@ func (s *Store) look(entries []*entry) (changed bool) {
 		return changed
 	}
 	var down, strange atomic.Pointer[fault]
-	var some atomic.Bool
+	var some, answered atomic.Bool
 	var g errgroup.Group
 	g.SetLimit(parallel)
 	for _, e := range entries {
@@ -124,6 +127,8 @@ func (s *Store) look(entries []*entry) (changed bool) {
 				down.Store(f)
 			case f != nil && f.kind == odd:
 				strange.Store(f)
+			default:
+				answered.Store(true)
 			}
 			if s.apply(ctx, e, ticket, r, f) {
 				some.Store(true)
@@ -132,11 +137,14 @@ func (s *Store) look(entries []*entry) (changed bool) {
 		})
 	}
 	_ = g.Wait() // no function above returns an error
-	f = down.Load()
-	if f == nil && len(entries) == 1 {
-		f = strange.Load()
+	switch f := down.Load(); {
+	case f != nil:
+		s.vaultIs(ctx, f)
+	case answered.Load():
+		s.vaultIs(ctx, nil)
+	case len(entries) == len(s.entries): // errors for all of them are Vault's own
+		s.vaultIs(ctx, strange.Load())
 	}
-	s.vaultIs(ctx, f)
 	return some.Load()
 }
 
@@ -185,6 +193,9 @@ func (s *Store) insist(ctx context.Context, sess *session, since uint64, do func
 		// Another look may have replaced the token, and revoked this one, meanwhile.
 		cur := s.current()
 		if cur == sess && sess.gen > since {
+			if !sess.minted { // it was handed to us, and may have been dead then
+				return sess, s.alive(ctx, sess, f)
+			}
 			return sess, f
 		}
 		if cur != nil && cur != sess {
@@ -238,11 +249,20 @@ func (s *Store) token(ctx context.Context) (*session, *fault) {
 		return next, nil
 	}
 	f := asFault(err)
-	// While no login can be made, a token that still lives will do.
-	if errors.Is(err, errSame) || cur != nil && !cur.over() && f.kind != refused {
+	if errors.Is(err, errSame) {
 		return cur, nil
 	}
-	return nil, f
+	if cur == nil || cur.over() {
+		return nil, f
+	}
+	// While no login can be made, or it is refused, a token that still lives will
+	// do: Vault takes its word, and Kubernetes logins are refused also while
+	// Kubernetes itself is down.
+	if !cur.warned.Swap(true) {
+		s.opt.Logger.LogAttrs(ctx, slog.LevelWarn, "login to Vault failed, the old token is used as long as it lives",
+			slog.Duration("ttl", time.Until(time.Unix(0, cur.expires.Load())).Round(time.Second)), slog.String("why", f.text))
+	}
+	return cur, nil
 }
 
 // login replaces old by a new session, once however many ask.
@@ -256,7 +276,11 @@ func (s *Store) login(ctx context.Context, old *session) (*session, error) {
 			return nil, err
 		}
 		s.install(sess)
-		s.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "logged in to Vault", slog.Duration("ttl", sess.ttl), slog.Bool("renewable", sess.renewable))
+		level := slog.LevelInfo
+		if old != nil {
+			level = slog.LevelDebug // no news: tokens end, and a refusal is asked about twice
+		}
+		s.opt.Logger.LogAttrs(ctx, level, "logged in to Vault", slog.Duration("ttl", sess.ttl), slog.Bool("renewable", sess.renewable))
 		s.revoke(ctx, old)
 		return sess, nil
 	})
@@ -309,14 +333,15 @@ func (s *Store) watch(sess *session, w *api.LifetimeWatcher) {
 			if out.Secret != nil && out.Secret.Auth != nil {
 				sess.setTTL(time.Duration(out.Secret.Auth.LeaseDuration) * time.Second)
 			}
-		case <-w.DoneCh():
+		case err := <-w.DoneCh():
 			if s.current() != sess || s.life.Err() != nil {
 				return
 			}
-			// What vault/api says went wrong may quote Vault; it does not matter.
 			sess.ending.Store(true)
 			if !sess.minted {
+				// What the error says may quote Vault.
 				s.opt.Logger.LogAttrs(s.life, slog.LevelWarn, "Vault token can't be renewed any more; replace it before it ends",
+					slog.Bool("error", err != nil),
 					slog.Duration("ttl", time.Until(time.Unix(0, sess.expires.Load())).Round(time.Second)))
 			}
 			s.wake()
@@ -361,15 +386,12 @@ func (s *Store) vaultIs(ctx context.Context, f *fault) {
 	if before == next {
 		return
 	}
-	level, msg := slog.LevelWarn, "Vault can't be used"
-	attrs := []slog.Attr{slog.String("state", next.State)}
-	switch {
-	case f == nil:
-		level, msg = slog.LevelInfo, "Vault is in use"
-	default:
-		attrs = append(attrs, slog.String("why", next.Why))
+	state := slog.String("state", next.State)
+	if f == nil {
+		s.opt.Logger.LogAttrs(ctx, slog.LevelInfo, "Vault is in use", state)
+		return
 	}
-	s.opt.Logger.LogAttrs(ctx, level, msg, attrs...)
+	s.opt.Logger.LogAttrs(ctx, slog.LevelWarn, "Vault can't be used", state, slog.String("why", next.Why))
 }
 
 // state is the word for a fault in [Status].

@@ -23,7 +23,7 @@ func TestEachLoginReadsTheKeys(t *testing.T) {
 		SecretIDFile: file(t, "wrapped", s.log.hide(role.NewWrappedSecretID(time.Hour))+"\n"),
 	}}
 	k := s.Kubernetes("stagedoor", policyName, time.Hour, time.Hour)
-	static, token := s.token(parts.TokenOptions{})
+	static, token := s.token()
 	for name, login := range map[string]vault.Login{
 		"token":       static,
 		"token file":  {TokenFile: file(t, "token", token)},
@@ -52,7 +52,7 @@ func TestVersion1HasNoVersions(t *testing.T) {
 	s := newStage(t)
 	s.PutV1("flow/ingest", map[string]any{"api_key": keyOf("ingest", 1)})
 	s.ReadPolicy(policyName, "kv1/flow/ingest")
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	for _, version := range []int{0, 1} {
 		opt := s.options(login)
 		opt.Mount, opt.KVVersion = "kv1", version
@@ -72,7 +72,7 @@ func TestVersion1HasNoVersions(t *testing.T) {
 func TestTheNameOnTheSite(t *testing.T) {
 	s := newStage(t)
 	s.Put("flow/thumbs", map[string]any{"api_key": keyOf("thumbs", 1)})
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	opt := s.options(login)
 	opt.Scripts[0].SiteName, opt.Scripts[1].SiteName = "never", "thumbs-2026"
 	opt.Scripts = append(opt.Scripts, vault.Script{Name: "bare", Path: "flow/thumbs", KeyField: "api_key"})
@@ -104,7 +104,7 @@ func TestEachUnusableSecretSaysWhatIsWrong(t *testing.T) {
 		"short":     {map[string]any{"api_key": long[1:]}, []string{"shorter than 16"}},
 		"nameless":  {map[string]any{"api_key": long, "script_name": ""}, []string{`"script_name"`, "is empty"}},
 	}
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	opt, paths := s.options(login), []string{"kv/data/flow/ingest"}
 	opt.Scripts = opt.Scripts[:1]
 	for name, c := range bad {
@@ -127,7 +127,7 @@ func TestEachUnusableSecretSaysWhatIsWrong(t *testing.T) {
 
 func TestANewVersionReplacesTheKeyAndTheOldOnesAreRemembered(t *testing.T) {
 	s := newStage(t)
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	st := s.open(s.options(login))
 	if changed, err := s.refresh(st, "ingest"); changed || err != "" {
 		t.Errorf("a look without news says changed %v, error %q", changed, err)
@@ -159,7 +159,7 @@ func TestANewVersionReplacesTheKeyAndTheOldOnesAreRemembered(t *testing.T) {
 
 func TestABadNewVersionLeavesTheKeyInUse(t *testing.T) {
 	s := newStage(t)
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	st := s.open(s.options(login))
 	s.Put("flow/ingest", map[string]any{"api_key": "short"})
 	if _, err := s.refresh(st, "ingest"); !strings.Contains(err, "shorter than 16") {
@@ -180,7 +180,7 @@ func TestVaultSaysNoDropsTheKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
-			login, _ := s.token(parts.TokenOptions{})
+			login, _ := s.token()
 			st := s.open(s.options(login))
 			s.has(st, "ingest", 1)
 			c.no(s)
@@ -289,7 +289,7 @@ func TestAServiceAccountThatIsRefusedDropsTheKeys(t *testing.T) {
 
 func TestADeadTokenThatNothingReplacesIsNoRefusal(t *testing.T) {
 	s := newStage(t)
-	login, token := s.token(parts.TokenOptions{})
+	login, token := s.token()
 	path := file(t, "token", token)
 	fixed := s.open(s.options(login))
 	sink := s.open(s.options(vault.Login{TokenFile: path}))
@@ -311,7 +311,7 @@ func TestADeadTokenThatNothingReplacesIsNoRefusal(t *testing.T) {
 
 func TestATokenFileThatChangesIsReadBeforeTheOldTokenDies(t *testing.T) {
 	s := newStage(t)
-	_, token := s.token(parts.TokenOptions{})
+	_, token := s.token()
 	path := file(t, "token", token)
 	front := s.Front()
 	opt := s.options(vault.Login{TokenFile: path})
@@ -329,7 +329,7 @@ func TestATokenFileThatChangesIsReadBeforeTheOldTokenDies(t *testing.T) {
 
 func TestALiveTokenWithoutPermissionIsARefusal(t *testing.T) {
 	s := newStage(t)
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	st := s.open(s.options(login))
 	s.allow("thumbs")
 	_, _ = s.refresh(st, "ingest")
@@ -524,7 +524,7 @@ func TestAReloadLosesNoKeyWhileVaultIsDown(t *testing.T) {
 func TestManyWhoAskAtOnceAskVaultOnce(t *testing.T) {
 	s := newStage(t)
 	front := s.Front()
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	opt := s.options(login)
 	opt.Address, opt.KVVersion = front.Address, 2
 	st := s.open(opt)
@@ -553,7 +553,7 @@ func TestKeysAreReadInParallelWithinABound(t *testing.T) {
 	s := newStage(t)
 	front := s.Front()
 	s.Policy(policyName, `path "kv/data/*" { capabilities = ["read"] }`)
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	opt := s.options(login)
 	opt.Address, opt.KVVersion = front.Address, 2
 	for i := range 30 {
@@ -568,7 +568,7 @@ func TestKeysAreReadInParallelWithinABound(t *testing.T) {
 		defer close(done)
 		st.RefreshAll(context.Background())
 	}()
-	front.Await("GET", "/v1/kv/data/", before+8) // none of them was answered yet
+	front.Await("GET", "/v1/kv/data/", before+8)                  // none of them was answered yet
 	if n := front.Count("GET", "/v1/kv/data/") - before; n > 16 { // a retry of the 30 that have no key may run beside
 		t.Errorf("%d questions at the same time", n)
 	}
@@ -608,6 +608,75 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 	front.Resume()
 }
 
+func TestATokenThatEndsAndIsNotReplacedIsNoRefusal(t *testing.T) {
+	s := newStage(t)
+	token := s.log.hide(s.Token(policyName, parts.TokenOptions{TTL: 2 * time.Second, NotRenewable: true}))
+	st := s.open(s.options(vault.Login{Token: secret.FromString(token)}))
+	s.await("a warning before the end", func() bool { return s.log.count("replace it before it ends") == 1 })
+	s.await("the end", func() bool {
+		_, err := s.refresh(st, "ingest")
+		return strings.Contains(err, "expired or was revoked")
+	})
+	s.has(st, "ingest", 1)
+	s.is(st, "ingest", secret.KeyStale, vault.StateLogin)
+}
+
+func TestASlowVaultIsNoOutage(t *testing.T) {
+	s := newStage(t)
+	front := s.Front()
+	login, _ := s.token()
+	opt := s.options(login)
+	opt.Address = front.Address
+	front.Delay(200 * time.Millisecond)
+	st := s.open(opt)
+	st.RefreshAll(t.Context())
+	s.is(st, "ingest", secret.KeyFresh, vault.StateOK)
+}
+
+func TestCloseEndsARenewalThatHangs(t *testing.T) {
+	s := newStage(t)
+	front := s.Front()
+	login, _, _ := s.role(3*time.Second, time.Hour)
+	opt := s.options(login)
+	opt.Address, opt.Timeout = front.Address, time.Hour
+	st := s.open(opt)
+	front.Await("PUT", "/v1/auth/token/renew-self", 1)
+	front.Pause()
+	front.Await("PUT", "/v1/auth/token/renew-self", 2)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		st.Close()
+	}()
+	s.await("the store is closed", func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+	front.Resume()
+}
+
+func TestARefusedLoginLeavesALivingTokenInUse(t *testing.T) {
+	s := newStage(t)
+	front := s.Front()
+	login, role, path := s.role(4*time.Second, 4*time.Second)
+	opt := s.options(login)
+	opt.Address = front.Address
+	st := s.open(opt)
+	id, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role.DestroySecretID(strings.TrimSpace(string(id)))
+	s.await("the login is refused", func() bool { return s.log.count("the old token is used as long as it lives") > 0 })
+	s.has(st, "ingest", 1)
+	s.await("the token is dead", func() bool { return st.Status().State == vault.StateDenied })
+	s.lacks(st, "ingest", "refuses the AppRole login")
+}
+
 func TestTheTokenIsGivenBackAtTheEnd(t *testing.T) {
 	s := newStage(t)
 	front := s.Front()
@@ -622,7 +691,7 @@ func TestTheTokenIsGivenBackAtTheEnd(t *testing.T) {
 
 func TestKeysAreReadAgainByThemselves(t *testing.T) {
 	s := newStage(t)
-	login, _ := s.token(parts.TokenOptions{})
+	login, _ := s.token()
 	opt := s.options(login)
 	opt.Refresh = 100 * time.Millisecond
 	st := s.open(opt)
