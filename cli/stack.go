@@ -87,9 +87,10 @@ func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *ups
 	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewBytes(cfg.MaxBuffered), failed: make(chan error, 1)}
 	s.mu.cfg, s.mu.keys, s.mu.site = cfg, keys, site
 	s.mu.limiters, s.mu.ports, s.mu.leaving = map[string]*limit.Limiter{}, map[string]*port{}, map[string]*port{}
+	made := s // a return of nil and an error leaves nothing in s
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.release())
+			err = errors.Join(err, made.release())
 		}
 	}()
 	if s.log, err = audit.Open(auditOptions(cfg, sink, logger)); err != nil {

@@ -325,6 +325,9 @@ func (d *decision) touch(c *flow.Call, t flow.Touch) {
 		}
 		field := t.Field
 		if field == "id" || field == "type" {
+			if t.Use == flow.UseReturn && t.Type == c.Type && isWrite(string(c.Group)) {
+				return // whoever may make a record may know which it is
+			}
 			field = anyField
 		}
 		d.need("read", t.Type, field)

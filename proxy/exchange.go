@@ -245,10 +245,19 @@ func (x *exchange) asked(e *audit.Event) {
 	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
 	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID
 	if e.CallerCredential == "" {
-		// Refused before any key was touched, so there is none to compare with:
-		// a real key that the tool carried counts as a placeholder here.
-		e.CallerCredential = x.class()
+		e.CallerCredential = x.classRefused()
 	}
+}
+
+// classRefused says what a call carried that was refused: legacy keys are to be
+// found in those too. The key is compared with, and goes no further.
+func (x *exchange) classRefused() audit.Credential {
+	if x.scriptName != "" && x.reason != Internal {
+		if c, err := x.st.Keys.Credential(x.scriptName); err == nil {
+			return audit.Credential(x.msg.CallerCredential(c))
+		}
+	}
+	return x.class()
 }
 
 func host(addr string) string {

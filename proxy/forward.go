@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 
 	"stagedoor/audit"
 	"stagedoor/flow"
+	"stagedoor/secret"
 	"stagedoor/upstream"
 )
 
@@ -526,13 +526,7 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 	}
 	a.close(x.p)
 	used := x.cred
-	ctx, cancel := context.WithTimeout(x.r.Context(), refreshWait)
-	defer cancel()
-	if _, err := x.st.Keys.Refresh(ctx, x.scriptName); err != nil {
-		x.p.cfg.Logger.Warn("the key source was asked after an authentication fault and did not answer",
-			slog.String("script", x.scriptName), slog.Any("error", err))
-	}
-	now, err := x.st.Keys.Credential(x.scriptName)
+	now, err := x.newerKey()
 	if err == nil && (!now.Key.Same(used.Key) || now.SiteName != used.SiteName) {
 		// The fault proves that nothing was done, and the key has changed since.
 		x.cred, x.retried = now, "key_changed"
@@ -545,9 +539,20 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 		}
 		again.close(x.p)
 	}
-	x.refuse(KeyRefused, "the site refuses the key of "+x.scriptName+" (Script "+shown(x.cred.SiteName)+", key version "+orNone(x.cred.Version)+")",
-		"put the Script's current key into its source; Stagedoor takes it up at the next call")
+	x.refuse(KeyRefused, "the site refuses the key of "+x.scriptName+" (Script "+siteName(x.cred)+", key version "+orNone(x.cred.Version)+")",
+		"put the Script's current key into its source; Stagedoor takes it up within "+maxAsk.String())
 	return nil, nil
+}
+
+// newerKey is the key of now: from memory where it has changed since the call
+// was sent, else from its source.
+func (x *exchange) newerKey() (secret.Credential, error) {
+	now, err := x.st.Keys.Credential(x.scriptName)
+	if err == nil && now.Key.Same(x.cred.Key) {
+		x.p.askSource(x)
+		return x.st.Keys.Credential(x.scriptName)
+	}
+	return now, err
 }
 
 // loginRefused makes an authentication fault a permission fault. The key is
@@ -559,6 +564,12 @@ func (a *reply) loginRefused() *reply {
 	a.res.StatusCode = http.StatusOK
 	a.res.Header["Content-Type"] = []string{"application/json; charset=utf-8"}
 	return a
+}
+
+// siteName is the Script's name on the site: the operator's own word, unlike
+// what a call holds, but short and printable all the same.
+func siteName(c secret.Credential) string {
+	return strconv.Quote(c.SiteName[:min(len(c.SiteName), flow.MaxName)])
 }
 
 func orNone(s string) string {

@@ -63,6 +63,74 @@ func (p *Proxy) probe(x *exchange) bool {
 	return err == nil && a.code == flow.FaultAuth
 }
 
+// Pauses between two questions to a script's key source that authentication
+// faults ask: a tool that goes on calling with a key that the site refuses must
+// not become a load on Vault. They double from the first to the last, until the
+// source has another key.
+const (
+	firstAsk = time.Second
+	maxAsk   = 30 * time.Second
+)
+
+// asks remembers when each script's source was asked; it is bounded by the
+// number of configured scripts.
+type asks struct {
+	group singleflight.Group
+	mu    sync.Mutex
+	of    map[string]ask
+}
+
+type ask struct {
+	next  time.Time
+	pause time.Duration
+}
+
+// askSource has the script's source looked at, once however many wait for it,
+// and not again before the pause is over.
+func (p *Proxy) askSource(x *exchange) {
+	_, _, _ = p.asks.group.Do(x.scriptName, func() (any, error) {
+		if !p.asks.may(x.scriptName, p.cfg.Now()) {
+			return nil, nil
+		}
+		// Others wait for the result, so it must not depend on this caller.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), refreshWait)
+		defer cancel()
+		changed, err := x.st.Keys.Refresh(ctx, x.scriptName)
+		if err != nil {
+			p.cfg.Logger.Warn("the key source was asked after an authentication fault and did not answer",
+				slog.String("script", x.scriptName), slog.Any("error", err))
+		}
+		if changed {
+			p.asks.reset(x.scriptName)
+		}
+		return nil, nil
+	})
+}
+
+// may says whether the source may be asked now, and counts that it was.
+func (a *asks) may(script string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k := a.of[script]
+	if now.Before(k.next) {
+		return false
+	}
+	k.pause = min(max(2*k.pause, firstAsk), maxAsk)
+	k.next = now.Add(k.pause)
+	if a.of == nil {
+		a.of = make(map[string]ask)
+	}
+	a.of[script] = k
+	return true
+}
+
+// reset forgets the pauses: the source had another key.
+func (a *asks) reset(script string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.of, script)
+}
+
 // scrubbers keeps one scrubber for each script's key in force.
 type scrubbers struct {
 	mu    sync.RWMutex

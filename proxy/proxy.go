@@ -24,8 +24,8 @@ import (
 
 // Keys answers for a script's credential from memory.
 type Keys interface {
-	// Credential never waits for the network. Its error says in one sentence
-	// why there is no usable key and what to do.
+	// Credential never waits for the network. Its error names the script and
+	// says in one sentence why there is no usable key and what to do.
 	Credential(script string) (secret.Credential, error)
 	// Refresh looks at the source now, once however many ask.
 	Refresh(ctx context.Context, script string) (changed bool, err error)
@@ -120,6 +120,7 @@ type Proxy struct {
 	spooled  atomic.Int64 // bytes of answers that wait to be complete
 	draining atomic.Bool
 	probes   probes
+	asks     asks
 }
 
 // New makes a proxy that serves st until it is told otherwise. buffered bounds
@@ -294,7 +295,7 @@ func (x *exchange) credential() bool {
 	if x.call.Group == flow.GroupInfo || x.call.UserAuth {
 		return true
 	}
-	return x.refuse(NoKey, "there is no usable key for "+x.scriptName+": "+err.Error(), "")
+	return x.refuse(NoKey, err.Error(), "")
 }
 
 // class says what the tool itself carried.

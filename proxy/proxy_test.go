@@ -484,6 +484,29 @@ func TestRotatedKeyIsTakenUp(t *testing.T) {
 	}
 }
 
+func TestRefusedKeyIsNoLoadOnItsSource(t *testing.T) {
+	s := start(t, keyed(key2))
+	for range 20 {
+		if got := s.post(createShot); got.header.Get("Stagedoor-Refused") != string(proxy.KeyRefused) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if n := s.keys.refreshed; n < 1 || n > 10 { // the pauses add up to far more than 20 calls take
+		t.Errorf("20 refused calls asked the source %d times", n)
+	}
+}
+
+func TestLegacyKeyIsFoundInARefusedCall(t *testing.T) {
+	s := start(t, answering(`{"results":1}`))
+	s.post(`{"method_name":"delete","params":[{"script_name":"pub","script_key":"` + key1 + `"},{"type":"Shot","id":1}]}`)
+	if ev := s.audit.all(); len(ev) != 1 || ev[0].Decision != audit.Refuse || ev[0].CallerCredential != audit.CredLiveKey {
+		t.Errorf("recorded %+v", ev)
+	}
+	if len(s.received()) != 0 {
+		t.Error("the site saw it")
+	}
+}
+
 func TestSudoFaultIsNoEvidenceAgainstTheKey(t *testing.T) {
 	sudo := strings.Replace(readShot, `"script_key":"x"`, `"script_key":"x","sudo_as_login":"joe"`, 1)
 	s := start(t, keyed(key1))

@@ -51,7 +51,7 @@ func (x *exchange) refuseParse(err error) bool {
 	case flow.FlawUnknown:
 		return x.refuse(UnknownMethod, p.Msg+"; Stagedoor serves what shotgun_api3 can send", "")
 	case flow.FlawDepth:
-		return x.refuse(TooDeep, who+" is "+p.Msg, "max_depth is the bound")
+		return x.refuse(TooDeep, who+": "+p.Msg, "max_depth is the bound")
 	case flow.FlawShape:
 		return x.refuse(BadCall, who+" is not as the protocol has it: "+p.Msg, "")
 	case flow.FlawJSON:
