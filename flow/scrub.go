@@ -85,6 +85,9 @@ func (s *Scrubber) Whole(b []byte, fields bool) ([]byte, int) {
 // String is Bytes for a header's value.
 func (s *Scrubber) String(v string) (string, int) {
 	out, n := s.Bytes([]byte(v))
+	if n == 0 {
+		return v, 0
+	}
 	return string(out), n
 }
 

@@ -53,6 +53,18 @@ func (b *Bytes) Acquire(ctx context.Context, n int64) error {
 	return nil
 }
 
+// TryAcquire takes n bytes if they are free now, and says whether it did.
+func (b *Bytes) TryAcquire(n int64) bool {
+	if n <= 0 {
+		return true
+	}
+	if !b.sem.TryAcquire(n) {
+		return false
+	}
+	b.inUse.Add(n)
+	return true
+}
+
 // Release gives back n bytes, all or part of what was acquired; 0 or less
 // gives back none. To release more than was acquired is a bug, and panics.
 func (b *Bytes) Release(n int64) {

@@ -50,3 +50,14 @@ func TestBytes(t *testing.T) {
 		t.Errorf("default: %d", m)
 	}
 }
+
+func TestTryAcquireNeverWaits(t *testing.T) {
+	b := limit.NewBytes(10)
+	if !b.TryAcquire(0) || !b.TryAcquire(7) || b.TryAcquire(4) || b.TryAcquire(11) || b.InUse() != 7 {
+		t.Errorf("%d in use", b.InUse())
+	}
+	b.Release(7)
+	if !b.TryAcquire(10) {
+		t.Error("what was released can't be taken")
+	}
+}

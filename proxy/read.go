@@ -137,6 +137,10 @@ var (
 // reserve waits for room for n bytes more before they are read, so that a
 // flood waits in the kernel's socket buffers.
 func (x *exchange) reserve(n int64) error {
+	if x.p.buffered.TryAcquire(n) { // as a rule; waiting costs a context and a timer
+		x.body.charged += n
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), bufferWait)
 	defer cancel()
 	if err := x.p.buffered.Acquire(ctx, n); err != nil {

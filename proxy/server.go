@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,8 @@ const (
 	headerTime = 10 * time.Second
 	// maxHeader is the largest request header in bytes.
 	maxHeader = 32 << 10
+	// cutTime bounds the wait for calls that were cut to end.
+	cutTime = 2 * time.Second
 	// DefaultMaxConnections is how many connections one listener keeps.
 	DefaultMaxConnections = 1024
 )
@@ -32,8 +35,9 @@ type Server struct {
 	// ends (-1). Set it before Serve; it must not block.
 	OnConnections func(delta int)
 
-	http *http.Server
-	max  int
+	http  *http.Server
+	max   int
+	calls atomic.Int64 // being served
 
 	mu struct {
 		sync.Mutex
@@ -64,18 +68,39 @@ func NewServer(logger *slog.Logger, limit int) *Server {
 
 // Serve answers with h until Shutdown; it returns http.ErrServerClosed then.
 func (s *Server) Serve(ln net.Listener, h http.Handler) error {
-	s.http.Handler = h
+	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.calls.Add(1)
+		defer s.calls.Add(-1)
+		h.ServeHTTP(w, r)
+	})
 	return s.http.Serve(ln)
 }
 
 // Shutdown takes no more connections, closes idle ones and waits for calls in
-// flight, until ctx ends; then it cuts them.
+// flight, until ctx ends; then it cuts them, and waits until they have noticed
+// and written their records.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		_ = s.http.Close()
+		s.awaitCalls()
 	}
 	return err
+}
+
+// awaitCalls waits, for cutTime, until no call is served any more.
+func (s *Server) awaitCalls() {
+	end := time.NewTimer(cutTime)
+	defer end.Stop()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for s.calls.Load() > 0 {
+		select {
+		case <-again.C:
+		case <-end.C:
+			return
+		}
+	}
 }
 
 // Crowded says that nine of ten connections are taken.
