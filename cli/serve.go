@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,6 +45,8 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
+	limitMemory(cfg.MaxBuffered)
+
 	health, err := openHealth(ctx, cfg, logger) // first: probes see a start that takes long
 	if err != nil {
 		return cannotStart(err)
@@ -79,6 +83,18 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 			logger.InfoContext(ctx, "stopped")
 			return nil
 		}
+	}
+}
+
+// memoryBeside is what the process may take beside request bodies, in bytes,
+// before garbage is collected more eagerly: figures in bench/README.md.
+const memoryBeside = 128 << 20
+
+// limitMemory has the garbage of large bodies collected before it is twice of
+// what is in use. GOMEMLIMIT, where it is set, stays in force.
+func limitMemory(buffered int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(buffered + buffered/2 + memoryBeside)
 	}
 }
 
