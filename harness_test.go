@@ -39,8 +39,8 @@ const (
 	siteKey    = `k3y/with+"quotes"&<odd>%41-0123456789`
 )
 
-// startSite serves a site with the demo's rows and the Script.
-func startSite(t *testing.T, o flowsite.Options) *theSite {
+// newSite is a site with the demo's rows and the Script that nobody serves yet.
+func newSite(t *testing.T, o flowsite.Options) *theSite {
 	t.Helper()
 	o.AllowHeaders = append(o.AllowHeaders, "Stagedoor-Request-Id")
 	site, err := flowsite.New(o)
@@ -49,14 +49,21 @@ func startSite(t *testing.T, o flowsite.Options) *theSite {
 	}
 	site.AddScript(siteScript, siteKey, flowsite.RoleAdmin())
 	site.Demo()
+	return &theSite{Site: site}
+}
+
+// startSite serves one.
+func startSite(t *testing.T, o flowsite.Options) *theSite {
+	t.Helper()
+	site := newSite(t, o)
 	srv, err := site.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = srv.Close() })
-	ca := filepath.Join(t.TempDir(), "site-ca.pem")
-	write(t, ca, 0o644, string(srv.CAPEM))
-	return &theSite{Site: site, URL: srv.URL, CAFile: ca}
+	site.URL, site.CAFile = srv.URL, filepath.Join(t.TempDir(), "site-ca.pem")
+	write(t, site.CAFile, 0o644, string(srv.CAPEM))
+	return site
 }
 
 func write(t *testing.T, path string, mode os.FileMode, text string) {
@@ -93,16 +100,30 @@ type stagedoor struct {
 }
 
 // serve runs the binary with a configuration, and waits until it serves. The
-// text is taken as it is, after "log: {format: json}" and an admin address of
-// the kernel's choice.
+// text is taken as it is, after "log: {format: json}", where it has no other
+// log, and an admin address of the kernel's choice.
 func serve(t *testing.T, config string) *stagedoor {
 	t.Helper()
+	return serveTo(t, nil, config)
+}
+
+// serveTo is serve with another standard output, if one is given: then there
+// is no Audit.
+func serveTo(t *testing.T, stdout *os.File, config string) *stagedoor {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "stagedoor.yaml")
-	write(t, path, 0o644, "version: 1\nlog: {format: json}\nadmin: 127.0.0.1:0\n"+config)
+	head := "version: 1\nadmin: 127.0.0.1:0\n"
+	if !strings.Contains(config, "\nlog: ") {
+		head += "log: {format: json}\n"
+	}
+	write(t, path, 0o644, head+config)
 	s := &stagedoor{t: t, Config: path, audit: newOutput(), log: newOutput(), ended: make(chan struct{})}
 	s.cmd = exec.Command(parts.Binary(t), "serve", "--config", path)
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	s.cmd.Stdout, s.cmd.Stderr = s.audit, s.log
+	if stdout != nil {
+		s.cmd.Stdout = stdout
+	}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func (c *commands) health() *cobra.Command {
 		Short: "Ask a running Stagedoor how it is, for exec probes",
 		Long: `Ask the admin address of a running Stagedoor. The exit code is 0 when it is
 well, 1 when it is not or nothing answers; then standard error says why.`,
-		Args:      cobra.ExactArgs(1),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"ready", "live", "startup"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if addr == "" {
