@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -16,9 +18,12 @@ func (c *commands) health() *cobra.Command {
 		Short: "Ask a running Stagedoor how it is, for exec probes",
 		Long: `Ask the admin address of a running Stagedoor. The exit code is 0 when it is
 well, 1 when it is not or nothing answers; then standard error says why.`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"ready", "live", "startup"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(cmd.ValidArgs, args[0]) {
+				return cannotStart(fmt.Errorf("health: %q can't be asked for; ready, live or startup can", args[0]))
+			}
 			if addr == "" {
 				cfg, err := config.Load(c.configPath())
 				if err != nil {
