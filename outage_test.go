@@ -729,6 +729,25 @@ func TestABlockedAuditLogRefusesCalls(t *testing.T) {
 	s.wantOK("when somebody reads again")
 }
 
+// Whoever reads the audit log may die; the process must not die of it.
+func TestAnAuditLogWhoseReaderIsGoneRefusesCalls(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := startSite(t, flowsite.Options{})
+	s := serveTo(t, w, scriptConfig(site, "file: "+keyFile(t), "")+compRules)
+	_, _ = w.Close(), r.Close()
+	s.wantFault("without a reader", "the audit record could not be written, so the call was not sent")
+	if n := site.Calls(); n != 0 {
+		t.Errorf("the site saw %d calls", n)
+	}
+	s.wantReady("without a reader", 503, "audit")
+	s.Signal(syscall.SIGTERM)
+	s.AwaitEnd()
+}
+
 func TestTheAuditFileIsRotatedReopenedAndVerified(t *testing.T) {
 	t.Parallel()
 	site := startSite(t, flowsite.Options{})

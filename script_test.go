@@ -167,7 +167,7 @@ func TestTheDemoServesOnUntilItIsInterrupted(t *testing.T) {
 	}()
 	t.Cleanup(func() { _ = d.cmd.Process.Kill() })
 	d.await(d.audit, "Ctrl-C ends it.")
-	snippet := regexp.MustCompile(`python -c '([^']+)'`).FindStringSubmatch(d.Audit())
+	snippet := regexp.MustCompile(`python3 -c '([^']+)'`).FindStringSubmatch(d.Audit())
 	curl := regexp.MustCompile(`curl -s (\S+)/api3/json -H 'content-type: application/json' -d '([^']+)'`).FindStringSubmatch(d.Audit())
 	if snippet == nil || curl == nil {
 		t.Fatalf("nothing to try by hand:\n%s", d.Audit())

@@ -92,9 +92,9 @@ configuration names a file, in that file with ".check" added.`,
 					return no(fmt.Errorf("writing the result: %w", err))
 				}
 			} else if failed == 0 {
-				c.printf("ready to serve, %d warnings\n", r.count(levelWarn))
+				c.printf("ready to serve, %s\n", plural(r.count(levelWarn), "warning"))
 			} else {
-				c.printf("not ready: %d failed, %d warnings\n", failed, r.count(levelWarn))
+				c.printf("not ready: %d failed, %s\n", failed, plural(r.count(levelWarn), "warning"))
 			}
 			if failed > 0 {
 				return no(nil)
@@ -246,6 +246,13 @@ func age(d time.Duration) string {
 	return max(0, d).Round(time.Second).String()
 }
 
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
 func loginInWords(l *config.Login) string {
 	switch {
 	case l == nil:
@@ -276,13 +283,13 @@ func checkConfig(cfg *config.Config) *config.Config {
 	return &own
 }
 
-// calls asks the site for info, and sends one read for each script.
+// calls asks the site for info and sends a read, for each script as the script.
 func (r *report) calls(ctx context.Context, cfg *config.Config, s *stack) {
 	for i := range cfg.Scripts {
 		name := cfg.Scripts[i].Name
 		addr := s.address("check " + name)
-		if i == 0 && !r.info(ctx, addr, cfg.Site) {
-			return
+		if !r.info(ctx, addr, cfg.Site, name) {
+			continue
 		}
 		if c, err := s.keys().Credential(name); err != nil || c.Key.IsZero() {
 			continue // said above
@@ -291,17 +298,17 @@ func (r *report) calls(ctx context.Context, cfg *config.Config, s *stack) {
 	}
 }
 
-func (r *report) info(ctx context.Context, addr netip.AddrPort, site string) bool {
+func (r *report) info(ctx context.Context, addr netip.AddrPort, site, script string) bool {
 	began := time.Now()
 	a, err := post(ctx, addr, `{"method_name":"info","params":[]}`)
 	if err == nil {
 		err = a.problem()
 	}
 	if err != nil {
-		r.add(levelFail, "site", site+"  info: "+err.Error(), "")
+		r.add(levelFail, "site", site+"  info as "+script+": "+err.Error(), "")
 		return false
 	}
-	r.add(levelOK, "site", fmt.Sprintf("%s  info %s, %d ms", site, a.version(), time.Since(began).Milliseconds()), "")
+	r.add(levelOK, "site", fmt.Sprintf("%s  info %s as %s, %d ms", site, a.version(), script, time.Since(began).Milliseconds()), "")
 	return true
 }
 
@@ -320,7 +327,7 @@ func (r *report) read(ctx context.Context, addr netip.AddrPort, script *config.S
 		r.add(levelFail, "call", fmt.Sprintf("%s  read %s [%s]: %s", script.Name, typ, field, err), "")
 		return
 	}
-	r.add(levelOK, "call", fmt.Sprintf("%s  read %s [%s] %d rows, %d ms", script.Name, typ, field, a.rows(), time.Since(began).Milliseconds()), "")
+	r.add(levelOK, "call", fmt.Sprintf("%s  read %s [%s] %s, %d ms", script.Name, typ, field, plural(a.rows(), "row"), time.Since(began).Milliseconds()), "")
 }
 
 // harmless finds a read that a script's rules allow.

@@ -66,8 +66,8 @@ func (c *commands) runDemo(ctx context.Context, once bool) (err error) {
 		return nil
 	}
 	c.printf(`
-Try it:
-  python -c 'from shotgun_api3 import Shotgun; print(Shotgun("http://%[1]s", "%[2]s", "x").find("Shot", [], ["code"]))'
+Try it (pip install shotgun_api3):
+  python3 -c 'from shotgun_api3 import Shotgun; print(Shotgun("http://%[1]s", "%[2]s", "x").find("Shot", [], ["code"]))'
   curl -s %[1]s/api3/json -H 'content-type: application/json' -d '{"method_name":"info","params":[]}'
 Ctrl-C ends it.
 `, d.addr, demoScript)

@@ -25,7 +25,7 @@ well, 1 when it is not or nothing answers; then standard error says why.`,
 				return cannotStart(fmt.Errorf("health: %q can't be asked for; ready, live or startup can", args[0]))
 			}
 			if addr == "" {
-				cfg, err := config.Load(c.configPath())
+				cfg, err := config.Inspect(c.configPath())
 				if err != nil {
 					return cannotStart(err)
 				}

@@ -156,9 +156,12 @@ func roots(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("opening CA certificates: %w", err)
 	}
 	defer f.Close()                                  //nolint:errcheck // only read
-	pem, err := io.ReadAll(io.LimitReader(f, maxCA)) //nolint:forbidigo // bounded; a cut file has no whole certificate at its end
-	if err != nil {
+	pem, err := io.ReadAll(io.LimitReader(f, maxCA+1)) //nolint:forbidigo // bounded, and the bound is an error
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("reading CA certificates: %w", err)
+	case len(pem) > maxCA:
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxCA)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
@@ -216,9 +219,19 @@ func (s *stack) openPort(ctx context.Context, l config.Listener, maxConns int) (
 // listener is the port as the proxy sees it.
 func (p *port) listener() *proxy.Listener {
 	return &proxy.Listener{
-		Name: p.cfg.Name, Door: caller.NewDoor(p.door, p.cfg.Hosts...), Scripts: p.cfg.Scripts, Default: p.cfg.DefaultScript,
+		Name: p.cfg.Name, Door: caller.NewDoor(p.door, append(p.own(), p.cfg.Hosts...)...), Scripts: p.cfg.Scripts, Default: p.cfg.DefaultScript,
 		KeepAlive: p.cfg.KeepAlive, Unnamed: p.unnamed, Crowded: p.server.Crowded,
 	}
+}
+
+// own is the address that the port is bound to, which tools may name: none for
+// one that is bound to every address.
+func (p *port) own() []string {
+	a, ok := p.ln.Addr().(*net.TCPAddr)
+	if !ok || a.IP.IsUnspecified() {
+		return nil
+	}
+	return []string{a.IP.String()}
 }
 
 // state is what the proxy serves by, from the parts in force. s.mu is held, or

@@ -22,7 +22,7 @@ place, the text and what was meant. It needs no network and no key.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			path := c.configPath()
-			cfg, err := config.Load(path)
+			cfg, err := config.Inspect(path)
 			var ds config.Errors
 			if err != nil && !errors.As(err, &ds) {
 				return no(err)

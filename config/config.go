@@ -242,11 +242,17 @@ func defaultLimit(rate float64) Limit {
 
 func defaultBurst(rate float64) int { return max(1, int(math.Ceil(rate))) }
 
-// Load reads the file at path. It refuses one that others may write to, since
-// whoever writes it decides who may do what. An error is [Errors] where the
-// content is wrong.
-func Load(path string) (*Config, error) {
-	data, err := read(path)
+// Load reads the file at path to serve by. It refuses one that others may write
+// to, since whoever writes it decides who may do what: one that belongs to
+// another user than root or us, or has a mode that lets others in. An error is
+// [Errors] where the content is wrong.
+func Load(path string) (*Config, error) { return load(path, true) }
+
+// Inspect is Load for who only looks at a file, whoever it belongs to.
+func Inspect(path string) (*Config, error) { return load(path, false) }
+
+func load(path string, serve bool) (*Config, error) {
+	data, err := read(path, serve)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +263,7 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
-func read(path string) (_ []byte, err error) {
+func read(path string, serve bool) (_ []byte, err error) {
 	notFile := Errors{{File: path, Severity: Error, Msg: "this is no file"}}
 	if st, serr := os.Stat(path); serr == nil && !st.Mode().IsRegular() {
 		return nil, notFile // opening a pipe would wait for its other end
@@ -283,6 +289,13 @@ func read(path string) (_ []byte, err error) {
 			File: path, Severity: Error,
 			Msg:  fmt.Sprintf("others may write to this file (mode %04o), and so grant themselves anything", st.Mode().Perm()),
 			Hint: "chmod go-w " + path,
+		}}
+	}
+	if uid, is := foreign(st); is && serve {
+		return nil, Errors{{
+			File: path, Severity: Error,
+			Msg:  fmt.Sprintf("this file belongs to user %d, who may change it, and so grant anything", uid),
+			Hint: fmt.Sprintf("chown %d %s", os.Geteuid(), path),
 		}}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) //nolint:forbidigo // bounded; Parse refuses what is longer

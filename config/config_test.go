@@ -86,3 +86,30 @@ func roundTrip(t *testing.T, c *config.Config) {
 		t.Fatalf("differs the second time:\n%s\n%s", text, text2)
 	}
 }
+
+// Whoever owns the file may change it.
+func TestAnotherUsersFileIsNotServedBy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "stagedoor.yaml")
+	data, err := os.ReadFile("testdata/ok-first-day.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err != nil {
+		t.Errorf("our own: %v", err)
+	}
+	if err := os.Chown(path, 12345, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+		t.Errorf("another's: %v", err)
+	}
+	if c, err := config.Inspect(path); c == nil {
+		t.Errorf("to look at: %v", err)
+	}
+}
