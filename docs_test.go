@@ -424,7 +424,7 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{"32 KiB, within 10 s", "proxy/server.go", `headerTime = 10 \* time.Second`},
 		{"50/s, 32 at a time", "cli/stack.go", `unnamedRate += 50 `},
 		{"50/s, 32 at a time", "cli/stack.go", `unnamedInFlight = 32`},
-		{"32 MiB; it is read to its end", "proxy/forward.go", `maxSpool = 32 << 20`},
+		{"read to its end before it goes on, up to 32 MiB", "proxy/forward.go", `maxSpool = 32 << 20`},
 		{"500 to 1, from 8 MiB on", "proxy/forward.go", `maxRatio += 500`},
 		{"500 to 1, from 8 MiB on", "proxy/forward.go", `ratioFrom = 8 << 20`},
 		{"an answer's header | 64 KiB", "upstream/upstream.go", `maxHeaderBytes = 64 << 10`},
