@@ -428,7 +428,7 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{"500 to 1, from 8 MiB on", "proxy/forward.go", `maxRatio += 500`},
 		{"500 to 1, from 8 MiB on", "proxy/forward.go", `ratioFrom = 8 << 20`},
 		{"an answer's header | 64 KiB", "upstream/upstream.go", `maxHeaderBytes = 64 << 10`},
-		{fmt.Sprintf("connections to the admin address | %d |", admin.MaxConns), "admin/server.go", `MaxConns`},
+		{fmt.Sprintf("the admin address | %d connections", admin.MaxConns), "admin/server.go", `MaxConns`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyTime = 15 \* time.Second`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyRate = 64 << 10`},
 	} {

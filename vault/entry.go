@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,7 +84,7 @@ func (v *view) after(r *reading, f *fault, sc *Script, now time.Time) *view {
 		return &n
 	}
 	if !r.key.Same(v.last) {
-		n.old = earlier(v.last, v.old, r.key)
+		n.old = earlier(v.last, append(slices.Clone(v.old), r.older...), r.key)
 		n.last = r.key
 	}
 	n.has, n.named = true, r.siteName != ""

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -27,6 +29,7 @@ type reading struct {
 	siteName string // "" where the secret has none
 	version  string
 	created  time.Time
+	older    []secret.Value // keys of earlier versions, newest first
 }
 
 // read asks Vault for one script's key.
@@ -61,6 +64,27 @@ func (s *Store) read(ctx context.Context, sess *session, version int, sc *Script
 		return s.readingV2(sc, sec.Data)
 	}
 	return s.reading(sc, sec.Data)
+}
+
+// older reads the keys that a script had before, of the versions that Vault
+// still keeps: they only serve to recognise a tool that carries one, so what
+// can't be read is left out.
+func (s *Store) older(ctx context.Context, sess *session, sc *Script, newest string) (keys []secret.Value) {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	n, err := strconv.Atoi(newest)
+	for v := n - 1; err == nil && v >= max(1, n-secret.MaxOld); v-- {
+		sec, rerr := sess.client.Logical().ReadWithDataWithContext(ctx, s.opt.Mount+"/data/"+sc.Path, url.Values{"version": {strconv.Itoa(v)}})
+		if rerr != nil || sec == nil {
+			continue
+		}
+		if fields, ok := sec.Data["data"].(map[string]any); ok {
+			if r, f := s.reading(sc, fields); f == nil {
+				keys = append(keys, r.key)
+			}
+		}
+	}
+	return keys
 }
 
 // notFound tells Vault's own 404s, which mean that the key is gone, from those

@@ -121,6 +121,9 @@ func (s *Store) look(entries []*entry) (changed bool) {
 			f := down.Load() // nobody asks a Vault that was just found to be down
 			if f == nil {
 				r, f = s.readOne(ctx, sess, version, since, &e.script)
+				if f == nil && version == 2 && e.view.Load().last.IsZero() {
+					r.older = s.older(ctx, s.current(), &e.script, r.version)
+				}
 			}
 			switch {
 			case f != nil && f.down():

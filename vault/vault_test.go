@@ -157,6 +157,26 @@ func TestANewVersionReplacesTheKeyAndTheOldOnesAreRemembered(t *testing.T) {
 	}
 }
 
+// A restart must not forget the keys that a tool may still carry.
+func TestKeysOfEarlierVersionsAreKnownFromTheStart(t *testing.T) {
+	s := newStage(t)
+	for n := 2; n <= 6; n++ {
+		s.put("ingest", n)
+	}
+	s.Destroy("flow/ingest", 4)
+	login, _ := s.token()
+	c := s.has(s.open(s.options(login)), "ingest", 6)
+	want := []int{5, 3, 2} // of the last four; the fourth is destroyed
+	if len(c.Old) != len(want) {
+		t.Fatalf("%d old keys, not %d", len(c.Old), len(want))
+	}
+	for i, n := range want {
+		if !c.Old[i].Same(secret.FromString(keyOf("ingest", n))) {
+			t.Errorf("old key %d is not that of version %d", i, n)
+		}
+	}
+}
+
 func TestABadNewVersionLeavesTheKeyInUse(t *testing.T) {
 	s := newStage(t)
 	login, _ := s.token()
