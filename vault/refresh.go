@@ -120,10 +120,7 @@ func (s *Store) look(entries []*entry) (changed bool) {
 			var r *reading
 			f := down.Load() // nobody asks a Vault that was just found to be down
 			if f == nil {
-				r, f = s.readOne(ctx, sess, version, since, &e.script)
-				if f == nil && version == 2 && e.view.Load().last.IsZero() {
-					r.older = s.older(ctx, s.current(), &e.script, r.version)
-				}
+				r, f = s.readOne(ctx, sess, version, since, e)
 			}
 			switch {
 			case f != nil && f.down():
@@ -175,12 +172,15 @@ func (s *Store) prepare(ctx context.Context, since uint64) (*session, int, *faul
 	return sess, s.found, f
 }
 
-// readOne reads one key.
-func (s *Store) readOne(ctx context.Context, sess *session, version int, since uint64, sc *Script) (r *reading, f *fault) {
-	_, f = s.insist(ctx, sess, since, func(sess *session) (f *fault) {
-		r, f = s.read(ctx, sess, version, sc)
+// readOne reads one key, and at the first time those before it.
+func (s *Store) readOne(ctx context.Context, sess *session, version int, since uint64, e *entry) (r *reading, f *fault) {
+	sess, f = s.insist(ctx, sess, since, func(sess *session) (f *fault) {
+		r, f = s.read(ctx, sess, version, &e.script)
 		return f
 	})
+	if f == nil && version == 2 && e.view.Load().last.IsZero() {
+		r.older = s.older(ctx, sess, &e.script, r.version)
+	}
 	return r, f
 }
 
