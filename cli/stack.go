@@ -155,7 +155,7 @@ func roots(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening CA certificates: %w", err)
 	}
-	defer f.Close()                                  //nolint:errcheck // only read
+	defer f.Close()                                    //nolint:errcheck // only read
 	pem, err := io.ReadAll(io.LimitReader(f, maxCA+1)) //nolint:forbidigo // bounded, and the bound is an error
 	switch {
 	case err != nil:
