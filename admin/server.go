@@ -29,11 +29,12 @@ const (
 	// maxHeader bounds a request's headers in bytes.
 	maxHeader = 16 << 10
 
-	headerTimeout = 5 * time.Second
+	// headerTimeout is short, so that silent connections can't keep probes out
+	// for as long as a probe waits.
+	headerTimeout = 2 * time.Second
 	readTimeout   = 10 * time.Second
 	scrapeTimeout = 10 * time.Second
 	writeTimeout  = 30 * time.Second
-	idleTimeout   = 2 * time.Minute
 )
 
 // Check is one thing that has to be well, for /readyz.
@@ -89,10 +90,12 @@ func NewServer(o Options) *Server {
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog:                     slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 		DisableGeneralOptionsHandler: true,
 	}
+	// Idle connections would take the places of probes.
+	s.http.SetKeepAlivesEnabled(false)
 	return s
 }
 

@@ -108,6 +108,10 @@ configuration names a file, in that file with ".check" added.`,
 
 func (c *commands) runCheck(ctx context.Context, r *report) {
 	harden()
+	if err := c.checkDebug(); err != nil {
+		r.add(levelFail, "config", err.Error(), "")
+		return
+	}
 	cfg, err := config.Load(c.configPath())
 	if err != nil {
 		var ds config.Errors

@@ -105,6 +105,15 @@ Begin with:  stagedoor demo`,
 	return root
 }
 
+// checkDebug refuses a setting of Go's own that prints every call sent over HTTP/2,
+// with its key, to standard error.
+func (c *commands) checkDebug() error {
+	if strings.Contains(c.getenv("GODEBUG"), "http2debug") {
+		return errors.New("GODEBUG has http2debug, which would print keys; unset it")
+	}
+	return nil
+}
+
 // Where the configuration is looked for.
 const (
 	localConfig  = "stagedoor.yaml"

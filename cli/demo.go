@@ -54,6 +54,9 @@ until it is interrupted, so that you can try calls of your own.`,
 
 func (c *commands) runDemo(ctx context.Context, once bool) (err error) {
 	harden()
+	if err := c.checkDebug(); err != nil {
+		return cannotStart(err)
+	}
 	d, err := c.startDemo(ctx)
 	if err != nil {
 		return cannotStart(err)

@@ -32,6 +32,9 @@ wrong, none; it also looks at every key and opens the audit file anew.`,
 
 func (c *commands) runServe(ctx context.Context, path string) error {
 	harden()
+	if err := c.checkDebug(); err != nil {
+		return cannotStart(err)
+	}
 	// Whoever reads our output may go away; that is for the audit log to notice,
 	// and no reason to cut the calls in flight.
 	signal.Ignore(syscall.SIGPIPE)

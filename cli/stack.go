@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -26,6 +25,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/config"
+	"stagedoor/internal/trust"
 	"stagedoor/limit"
 	"stagedoor/policy"
 	"stagedoor/proxy"
@@ -151,17 +151,9 @@ func roots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // nil is upstream's word for the system's roots
 	}
-	f, err := os.Open(path)
+	pem, err := trust.Read(path, maxCA) // whoever may change it may read our keys
 	if err != nil {
-		return nil, fmt.Errorf("opening CA certificates: %w", err)
-	}
-	defer f.Close()                                    //nolint:errcheck // only read
-	pem, err := io.ReadAll(io.LimitReader(f, maxCA+1)) //nolint:forbidigo // bounded, and the bound is an error
-	switch {
-	case err != nil:
 		return nil, fmt.Errorf("reading CA certificates: %w", err)
-	case len(pem) > maxCA:
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxCA)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {

@@ -14,10 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/singleflight"
 
+	"stagedoor/internal/trust"
 	"stagedoor/secret"
 )
 
@@ -279,7 +281,7 @@ func (f *Files) note(ctx context.Context, e *fileEntry, before, after *fileView)
 // what is in it.
 func read(file *File) (secret.Credential, fs.FileInfo, error) {
 	// Without waiting: a pipe in place of the file must not stop anything.
-	h, err := os.OpenFile(file.Path, os.O_RDONLY|nonblock, 0)
+	h, err := os.OpenFile(file.Path, os.O_RDONLY|trust.Nonblock, 0)
 	if err != nil {
 		return secret.Credential{}, nil, fmt.Errorf("the key file can't be opened: %w", err)
 	}
@@ -316,10 +318,10 @@ func private(path string, st fs.FileInfo) error {
 	if !st.Mode().IsRegular() {
 		return fmt.Errorf("the key file %s is no regular file", path)
 	}
-	if open := st.Mode().Perm() & 0o077; open != 0 && checksMode {
+	if open := st.Mode().Perm() & 0o077; open != 0 && trust.Modes {
 		return fmt.Errorf("the key file %s is open to others (mode %04o); run: chmod 600 %s", path, st.Mode().Perm(), path)
 	}
-	if uid, ok := owner(st); ok && uid != 0 && uid != os.Geteuid() {
+	if uid, is := trust.Foreign(st); is {
 		return fmt.Errorf("the key file %s belongs to user %d, who may change it; run: chown %d %s", path, uid, os.Geteuid(), path)
 	}
 	return nil
@@ -342,12 +344,17 @@ func parse(file *File, b []byte) (key, name string, err error) {
 		return "", "", fmt.Errorf("the key file %s holds no key; write one to it", file.Path)
 	case strings.TrimFunc(key, stray) != key || strings.TrimFunc(name, stray) != name:
 		return "", "", fmt.Errorf("the key or the name in %s begins or ends with white space; write it without", file.Path)
+	case !clean(key) || !clean(name):
+		return "", "", fmt.Errorf("the key or the name in %s holds a control character or is not UTF-8; write it as it is on the site", file.Path)
 	case len(key) < secret.MinLen:
 		return "", "", fmt.Errorf("the key in %s is shorter than %d characters, so that it can't be told from other data in answers; set a longer key on the site",
 			file.Path, secret.MinLen)
 	}
 	return key, name, nil
 }
+
+// clean says whether s can be sent as it is, and told apart in answers and logs.
+func clean(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
 // stray is what comes along when a key is pasted.
 func stray(r rune) bool {

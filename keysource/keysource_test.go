@@ -144,6 +144,8 @@ func TestWhatIsNoKeyFile(t *testing.T) {
 		" " + key:                              "white space",
 		key + " \n":                            "white space",
 		"\ufeff" + key:                         "white space",
+		key + "\x01" + key:                     "control character",
+		key + "\xff" + key:                     "not UTF-8",
 		"0123456789abcde":                      "shorter than 16",
 		`{`:                                    "not valid JSON",
 		`{}`:                                   "holds no key",

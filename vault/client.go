@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"stagedoor/internal/trust"
 	"stagedoor/secret"
 )
 
@@ -105,7 +106,7 @@ func newTransport(caFile string) (*http.Transport, error) {
 	if caFile == "" {
 		return t, nil
 	}
-	pem, err := readFile(caFile, maxCA)
+	pem, err := trust.Read(caFile, maxCA)
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA file of Vault: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/hashicorp/vault/api/auth/approle"
 	"github.com/hashicorp/vault/api/auth/kubernetes"
 
+	"stagedoor/internal/trust"
 	"stagedoor/secret"
 )
 
@@ -360,7 +360,7 @@ func (s *Store) revoke(ctx context.Context, sess *session) {
 
 // readSecret reads one line from a file.
 func readSecret(path, what string) (secret.Value, *fault) {
-	b, err := readFile(path, maxLoginFile)
+	b, err := trust.Read(path, maxLoginFile)
 	if err != nil {
 		return secret.Value{}, faultf(noLogin, "the %s can't be read: %s", what, err.Error())
 	}
@@ -372,31 +372,4 @@ func readSecret(path, what string) (secret.Value, *fault) {
 		return secret.Value{}, faultf(noLogin, "the file %s holds more than a %s; write one line with nothing else to it", path, what)
 	}
 	return secret.FromString(t), nil
-}
-
-// readFile reads a regular file that nobody else may write, up to limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
-	if st.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s may be written by others; run: chmod go-w %s", path, path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1)) //nolint:forbidigo // bounded, and the bound is an error
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
-	}
-	return b, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/vault/api"
 
@@ -196,6 +197,9 @@ func (s *Store) field(sc *Script, fields map[string]any, name string) (*string, 
 	case strings.TrimFunc(t, stray) != t:
 		return nil, faultf(unusable, "the field %q of %s begins or ends with white space; write it without, and end the input with Ctrl-D twice in place of Enter: %s",
 			name, s.where(sc), s.put(sc))
+	case !utf8.ValidString(t) || strings.ContainsFunc(t, unicode.IsControl):
+		// It could not be sent as it is, nor be told apart in answers and logs.
+		return nil, faultf(unusable, "the field %q of %s holds a control character or is not UTF-8; write it with: %s", name, s.where(sc), s.put(sc))
 	}
 	return &t, nil
 }

@@ -100,6 +100,7 @@ func TestEachUnusableSecretSaysWhatIsWrong(t *testing.T) {
 		"number":    {map[string]any{"api_key": 12345678901234567}, []string{"is no text"}},
 		"blank":     {map[string]any{"api_key": ""}, []string{"is empty"}},
 		"newline":   {map[string]any{"api_key": long + "\n"}, []string{"white space"}},
+		"control":   {map[string]any{"api_key": long + "\x01" + long}, []string{"control character"}},
 		"spaced":    {map[string]any{"api_key": " " + long}, []string{"white space"}},
 		"short":     {map[string]any{"api_key": long[1:]}, []string{"shorter than 16"}},
 		"nameless":  {map[string]any{"api_key": long, "script_name": ""}, []string{`"script_name"`, "is empty"}},

@@ -1,6 +1,6 @@
 //go:build unix
 
-package keysource
+package trust
 
 import (
 	"io/fs"
@@ -8,11 +8,12 @@ import (
 )
 
 const (
-	nonblock   = syscall.O_NONBLOCK
-	checksMode = true
+	// Nonblock keeps the opening of a pipe from waiting for its other end.
+	Nonblock = syscall.O_NONBLOCK
+	// Modes says whether a file's mode tells who may read and write it.
+	Modes = true
 )
 
-// owner is the user that a file belongs to.
 func owner(st fs.FileInfo) (uid int, known bool) {
 	s, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {
