@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -316,6 +317,68 @@ func TestBlockedSinkRefusesAfterASecondAndComesBack(t *testing.T) {
 	})
 }
 
+// slow is a sink that takes its time for each write.
+type slow struct{ each time.Duration }
+
+func (s slow) Write(p []byte) (int, error) {
+	pause(s.each)
+	return len(p), nil
+}
+
+// TestSlowSinkIsNotABlockedOne: a line may wait for a write that is not its own.
+func TestSlowSinkIsNotABlockedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, audit.Options{Sink: slow{900 * time.Millisecond}})
+		first := make(chan error)
+		go func() { first <- l.Append(intent("a")) }()
+		synctest.Wait()
+		pause(100 * time.Millisecond)
+		t0 := time.Now()
+		if err := l.Append(intent("b")); err != nil || time.Since(t0) != 1700*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(t0))
+		}
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestHangUpsAreToldFromRefusals: they have a result, and no reason.
+func TestHangUpsAreToldFromRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for _, e := range []audit.Event{
+			{Result: audit.ResultAborted},
+			{Result: audit.ResultAborted},
+			{Result: audit.ResultAborted, Reason: "no_rule"},
+			{Result: "no_rule", Reason: "no_rule"},
+		} {
+			e.Kind, e.Caller = audit.RefusedCall, "127.0.0.1"
+			if err := l.Refused(&e); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var results []string
+		for _, m := range lines(t, b.String()) {
+			if m["ev"] == "refused" || m["ev"] == "repeat" {
+				results = append(results, fmt.Sprint(m["ev"], " ", m["reason"], " ", m["result"]))
+			}
+		}
+		slices.Sort(results)
+		want := []string{"refused <nil> aborted", "refused no_rule <nil>", "repeat <nil> aborted", "repeat no_rule <nil>"}
+		if !slices.Equal(results, want) {
+			t.Errorf("%q", results)
+		}
+	})
+}
+
 // The same through the kernel: a pipe that nobody reads.
 func TestBlockedPipe(t *testing.T) {
 	r, w, err := os.Pipe()
@@ -446,6 +509,33 @@ func TestRefusalsAreAggregated(t *testing.T) {
 		}
 		verified(t, b.String(), 7)
 	})
+}
+
+// One legacy key among many placeholders has a line of its own.
+func TestRefusalsOfAnotherKindOfCallerAreNotCountedTogether(t *testing.T) {
+	var b buffer
+	l := open(t, audit.Options{Sink: &b})
+	for _, e := range []audit.Event{
+		{ID: "a", CallerCredential: audit.CredPlaceholder},
+		{ID: "b", CallerCredential: audit.CredLiveKey},
+		{ID: "c", CallerCredential: audit.CredPlaceholder, Listener: "other"},
+		{ID: "d", CallerCredential: audit.CredPlaceholder, SudoAsLogin: "ann"},
+		{ID: "e", CallerCredential: audit.CredLiveKey},
+	} {
+		e.Kind, e.Method, e.Reason = audit.RefusedCall, "delete", "no_rule"
+		if err := l.Refused(&e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := kinds(t, b.String()), "start refused:a refused:b refused:c refused:d repeat stop"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if m := lines(t, b.String())[5]; m["caller_credential"] != "live_key" || m["last_id"] != "e" {
+		t.Errorf("repeat line: %v", m)
+	}
 }
 
 func TestRefusalKindsAreBounded(t *testing.T) {

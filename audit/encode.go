@@ -36,6 +36,8 @@ func appendEvent(b []byte, e *Event, t time.Time) []byte {
 		b = appendOutcome(b, e)
 	case RefusedCall:
 		b = appendAnswer(b, e)
+	case Repeat:
+		b = appendAborted(b, e)
 	}
 	b = num(b, `,"count":`, int64(e.Count))
 	b = str(b, `,"first_id":`, e.FirstID)
@@ -94,7 +96,16 @@ func appendAnswer(b []byte, e *Event) []byte {
 	if e.Total > 0 {
 		b = millis(b, `,"total_ms":`, e.Total)
 	}
-	return b
+	return appendAborted(b, e)
+}
+
+// appendAborted tells a caller that hung up from one that was refused, whose
+// result is the reason.
+func appendAborted(b []byte, e *Event) []byte {
+	if e.Result != ResultAborted || e.Reason != "" {
+		return b
+	}
+	return str(b, `,"result":`, string(e.Result))
 }
 
 func num(b []byte, key string, n int64) []byte {

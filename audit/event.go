@@ -22,7 +22,8 @@ const (
 	Intent Kind = "intent"
 	// Outcome is what became of an Intent.
 	Outcome Kind = "outcome"
-	// RefusedCall is a call that didn't leave. Nothing follows.
+	// RefusedCall is a call that didn't leave, refused or, without a Reason and
+	// with ResultAborted, because its caller hung up before. Nothing follows.
 	RefusedCall Kind = "refused"
 	// Repeat stands for Count further refusals like the one named by FirstID.
 	Repeat Kind = "repeat"
@@ -133,7 +134,9 @@ type Event struct {
 	// Upstream is the time the site took, Hold the time held for the limit,
 	// Total from the first byte in to the last byte out.
 	Upstream, Hold, Total time.Duration
-	Result                Result
+	// Result of a RefusedCall or Repeat is written only where it is
+	// ResultAborted and there is no Reason.
+	Result Result
 	// Retried is why the call was sent twice, empty when it wasn't.
 	Retried string
 	// Redacted is how many echoes of a secret were removed.

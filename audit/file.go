@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
 
 // sink is where lines end up: a file of ours, or what Options.Sink is. It
@@ -63,16 +62,6 @@ func (s *sink) openFile() error {
 	err = s.close()
 	s.f, s.size, s.regular = f, st.Size(), st.Mode().IsRegular()
 	return err
-}
-
-// lock keeps a second process from breaking the chain. A file system without
-// locks goes without.
-func lock(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("%s is being written by another process", f.Name())
-	}
-	return nil
 }
 
 // write is an io.Writer's, also when Options.Sink keeps to that less well.
@@ -137,11 +126,7 @@ func (s *sink) free() int64 {
 	if !s.regular || s.opts.MinFree < 0 {
 		return -1
 	}
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(s.opts.Path), &st); err != nil {
-		return -1
-	}
-	return int64(st.Bavail) * st.Bsize //nolint:gosec // no disk has 2^63 bytes
+	return freeIn(filepath.Dir(s.opts.Path))
 }
 
 func (s *sink) close() error {

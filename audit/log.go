@@ -15,7 +15,7 @@ const (
 	DefaultMaxSize = 100 << 20
 	// DefaultKeep is how many rotated files are kept: 10.
 	DefaultKeep = 10
-	// DefaultTimeout is how long a call waits for its line: 1 s.
+	// DefaultTimeout is how long a write may take while calls wait for it: 1 s.
 	DefaultTimeout = time.Second
 	// DefaultMinFree is the free space in bytes below which Healthy says no:
 	// 256 MiB, hours before the disk is full.
@@ -59,7 +59,8 @@ type Options struct {
 	MaxSize int64
 	// Keep is how many renamed files are kept; 0 is [DefaultKeep].
 	Keep int
-	// Timeout is how long Append waits; 0 is [DefaultTimeout].
+	// Timeout is how long the sink may take for one write before Append gives
+	// up; 0 is [DefaultTimeout].
 	Timeout time.Duration
 	// MinFree is the free space in bytes below which Healthy says no; 0 is
 	// [DefaultMinFree], negative never looks.
@@ -185,8 +186,8 @@ func stopped() *time.Timer {
 }
 
 // Append writes e and returns once the operating system has the line. The
-// error says why it may not have it: the sink failed, or took nothing for
-// Options.Timeout (at once, when it had already been stuck for so long). Then
+// error says why it may not have it: the sink failed, or has been at one write
+// for Options.Timeout (at once, when it already had been when e came). Then
 // the call it is about must be refused. A line that was being written when the
 // time was up can still appear.
 func (l *Log) Append(e *Event) error {
@@ -201,23 +202,37 @@ func (l *Log) Append(e *Event) error {
 		return err
 	}
 	l.signal()
-	w.timer.Reset(l.opts.Timeout)
-	select {
-	case err := <-w.err:
-		w.timer.Stop()
-		l.waits.Put(w)
-		return err
-	case <-w.timer.C:
+	for left := l.opts.Timeout; left > 0; left = l.giveUp(w) {
+		w.timer.Reset(left)
+		select {
+		case err := <-w.err:
+			w.timer.Stop()
+			l.waits.Put(w)
+			return err
+		case <-w.timer.C:
+		}
 	}
-	l.mu.Lock()
-	w.gone = true // and never pooled again: the writer may know it still
-	l.mu.Unlock()
 	select {
 	case err := <-w.err:
 		return err
 	default:
 		return ErrBlocked
 	}
+}
+
+// giveUp says how much longer w is to wait; at 0 its line is not to be written
+// any more. A writer that waits for a processor is not a sink that is stuck.
+func (l *Log) giveUp(w *wait) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.busy.IsZero() {
+		return l.opts.Timeout
+	}
+	if left := l.opts.Timeout - time.Since(l.busy); left > 0 {
+		return left // it is at another write than the one that the line waited for
+	}
+	w.gone = true // and never pooled again: the writer may know it still
+	return 0
 }
 
 // Note writes e without waiting for it, in the order of the calls to Note and

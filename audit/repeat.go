@@ -23,8 +23,9 @@ type repeats struct {
 	seen  map[refusal]*counted
 }
 
-// refusal is what makes two refusals identical.
-type refusal struct{ caller, script, method, types, reason string }
+// refusal is what makes two refusals identical. Without a reason they are
+// callers that hung up.
+type refusal struct{ listener, caller, script, method, types, reason, credential, sudo string }
 
 // counted is a window: the event that opened it, and how many followed.
 type counted struct {
@@ -33,7 +34,7 @@ type counted struct {
 }
 
 // Refused writes e, a [RefusedCall]. The first of several identical ones (same
-// caller, script, method, types and reason) is written as Append does; those
+// listener, caller, script, method, types, reason, credential and login) is written as Append does; those
 // that follow within [RepeatWindow] are counted, and written as one [Repeat]
 // line when the window ends or the log is closed.
 func (l *Log) Refused(e *Event) error {
@@ -77,6 +78,8 @@ func keyOf(e *Event) refusal {
 	return refusal{
 		caller: clip(e.Caller), script: clip(e.Script), method: clip(e.Method),
 		types: types.String(), reason: clip(e.Reason),
+		// A legacy key among many placeholders has to show.
+		credential: clip(string(e.CallerCredential)), listener: clip(e.Listener), sudo: clip(e.SudoAsLogin),
 	}
 }
 
@@ -97,7 +100,7 @@ func (l *Log) open(key refusal, e *Event, t time.Time) {
 	line := Event{
 		Kind: Repeat, Listener: clip(e.Listener), Caller: key.caller, Script: key.script,
 		Method: key.method, Group: clip(e.Group), Reason: key.reason, Rule: clip(e.Rule),
-		Decision: e.Decision, FirstID: clip(e.ID),
+		Decision: e.Decision, CallerCredential: e.CallerCredential, SudoAsLogin: key.sudo, FirstID: clip(e.ID), Result: e.Result,
 	}
 	if types := strings.TrimSuffix(key.types, ","); types != "" {
 		line.Types = strings.Split(types, ",")

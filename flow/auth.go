@@ -236,31 +236,35 @@ func (m *Message) UserCheck() bool {
 
 // UserBody is the call with the user's own credentials and nothing of ours.
 func (m *Message) UserBody() []byte {
-	return m.body(m.user[:len(m.user)-1])
+	return m.close(append(m.open(), m.user[:len(m.user)-1]...), true)
 }
 
 // Body is the call with our credential in place of theirs. This is the one
 // place where a key is written into a request.
 func (m *Message) Body(c secret.Credential) []byte {
+	out := m.open()
 	if !m.auth {
-		return m.body(nil)
+		return m.close(out, false)
 	}
-	auth := make([]byte, 0, 128)
-	auth = append(auth, `{"script_name":`...)
-	auth = appendQuoted(auth, c.SiteName)
-	auth = append(auth, `,"script_key":`...)
-	c.Key.Reveal(func(k []byte) { auth = appendQuoted(auth, string(k)) })
-	return m.body(auth)
+	out = append(out, `{"script_name":`...)
+	out = appendQuoted(out, c.SiteName)
+	out = append(out, `,"script_key":`...)
+	c.Key.Reveal(func(k []byte) { out = appendQuoted(out, string(k)) })
+	return m.close(out, true)
 }
 
-// body wraps an open auth object and the argument into a call.
-func (m *Message) body(auth []byte) []byte {
-	out := make([]byte, 0, len(auth)+len(m.arg)+256)
+// open begins a call, up to where its auth object stands.
+func (m *Message) open() []byte {
+	// With room for all: grown later, a key would be left in what it grew from.
+	out := make([]byte, 0, len(m.user)+len(m.arg)+len(m.product)+2*len(m.Call.SudoAsLogin)+384)
 	out = append(out, `{"method_name":`...)
 	out = appendQuoted(out, m.Call.Method)
-	out = append(out, `,"params":[`...)
-	if auth != nil {
-		out = append(out, auth...)
+	return append(out, `,"params":[`...)
+}
+
+// close adds the rest of the auth object, if there is one, and the argument.
+func (m *Message) close(out []byte, auth bool) []byte {
+	if auth {
 		if m.Call.SessionUUID != "" {
 			out = append(out, `,"session_uuid":`...)
 			out = appendQuoted(out, m.Call.SessionUUID)
@@ -275,7 +279,7 @@ func (m *Message) body(auth []byte) []byte {
 		out = append(out, '}')
 	}
 	if m.arg != nil {
-		if auth != nil {
+		if auth {
 			out = append(out, ',')
 		}
 		out = append(out, m.arg...)

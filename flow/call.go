@@ -78,6 +78,12 @@ type Call struct {
 // Cost is what the call takes from a rate limit: its parts, at least 1.
 func (c *Call) Cost() int { return max(1, len(c.Parts)) }
 
+// Reaches says whether the call, or a part of it, names the entity type.
+func (c *Call) Reaches(typ string) bool {
+	return c.Type == typ || slices.ContainsFunc(c.Touches, func(t Touch) bool { return t.Type == typ }) ||
+		slices.ContainsFunc(c.Parts, func(p Call) bool { return p.Reaches(typ) })
+}
+
 // Types lists the entity types that the call names, without repeats, in order
 // of appearance.
 func (c *Call) Types() []string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"stagedoor/flow"
@@ -587,4 +588,45 @@ func BenchmarkParse(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestParserForgets: what a parser read before, and how it failed, changes
+// nothing for the next call, many at a time.
+func TestParserForgets(t *testing.T) {
+	bodies := []string{
+		`{"method_name":"read","params":[{"script_name":"a","script_key":"x"},{"type":"Shot","return_fields":["code"],"filters":{"logical_operator":"and","conditions":[]}}]}`,
+		`{"method_name":"read","params":[{"script_name":"a","script_name":"b"},{"type":"Shot"}]}`, // strict again, after the lenient second reading
+		`{"method_name":"create","params":[{},{"type":"Shot","fields":[{"field_name":"code","value":"` + "\xff" + `"}]}]}`,
+		`{"method_name":"create","params":[{},{"type":"Shot","fields":[{"field_name":"code","value":{"a":{"b":`,
+		`{"method_name":"info","params":[]}`,
+		`{"method_name":"update","params":[{"sudo_as_login":"joe"},{"type":"Task","id":7,"fields":[{"field_name":"content","value":[1,2]}]}]} x`,
+		"",
+	}
+	show := func(m *flow.Message, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("%+v %s", m.Call, m.Body(cred()))
+	}
+	want := make([]string, len(bodies))
+	for i, b := range bodies {
+		want[i] = show(flow.ParseRPC([]byte(b), flow.DefaultMaxDepth))
+	}
+	var p flow.Parser
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 200 {
+				i := (n*n + g) % len(bodies)
+				body := []byte(bodies[i])
+				m, err := p.ParseRPC(body, flow.DefaultMaxDepth)
+				clear(body) // as its owner does: nothing may point into it
+				if got := show(m, err); got != want[i] {
+					t.Errorf("%s\nwant %s", got, want[i])
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

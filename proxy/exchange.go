@@ -66,8 +66,8 @@ func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *
 	x := &exchange{p: p, l: l, st: st, w: w, r: r, began: now, id: p.ids.next(now)}
 	h := w.Header()
 	h[headerRequestID] = []string{x.id}
-	h["Cache-Control"] = []string{"no-store"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Cache-Control"] = p.noStore
+	h["X-Content-Type-Options"] = p.noSniff
 	// A chunked request may have carried a length as well, which net/http has
 	// dropped: whoever is in front may have read it otherwise (RFC 9112 §6.1).
 	if !l.KeepAlive || p.draining.Load() || l.Crowded() || len(r.TransferEncoding) > 0 {
@@ -144,11 +144,9 @@ func (x *exchange) finish() {
 	}
 	switch {
 	case x.recorded:
-		e := x.event(audit.Outcome)
-		x.p.cfg.Audit.Note(&e)
-	case x.reason != "":
-		e := x.event(audit.RefusedCall)
-		if err := x.p.cfg.Audit.Refused(&e); err != nil {
+		_ = x.record(audit.Outcome)
+	case x.reason != "" || x.result == audit.ResultAborted:
+		if err := x.record(audit.RefusedCall); err != nil {
 			x.p.cfg.Logger.Error("a refusal could not be recorded", slog.String("id", x.id), slog.Any("error", err))
 		}
 	}
@@ -213,11 +211,34 @@ func resultLabel(x *exchange) string {
 	return string(x.result)
 }
 
-// event fills a record: names and numbers, never a value of the data.
-func (x *exchange) event(kind audit.Kind) audit.Event {
-	e := audit.Event{Kind: kind, ID: x.id}
+// record writes a record of that kind. Only an outcome can't fail.
+func (x *exchange) record(kind audit.Kind) error {
+	e, ok := x.p.events.Get().(*audit.Event)
+	if !ok {
+		e = new(audit.Event)
+	}
+	defer func() { // an Auditor keeps none, and neither does the pool keep what it told
+		*e = audit.Event{}
+		x.p.events.Put(e)
+	}()
+	*e = audit.Event{Kind: kind, ID: x.id}
+	x.describe(e)
+	switch a := x.p.cfg.Audit; kind { //nolint:exhaustive // the others are no calls
+	case audit.Intent:
+		return a.Append(e)
+	case audit.RefusedCall:
+		return a.Refused(e)
+	default:
+		a.Note(e)
+		return nil
+	}
+}
+
+// describe fills a record: names and numbers, never a value of the data.
+func (x *exchange) describe(e *audit.Event) {
+	kind := e.Kind
 	if kind != audit.Outcome {
-		x.asked(&e)
+		x.asked(e)
 	}
 	if kind != audit.Intent {
 		e.Status, e.Fault, e.BytesOut, e.Result = x.status, x.fault, x.sent, x.result
@@ -227,14 +248,16 @@ func (x *exchange) event(kind audit.Kind) audit.Event {
 	if x.retried != "" {
 		e.KeyVersion = x.cred.Version
 	}
-	return e
 }
 
 func (x *exchange) asked(e *audit.Event) {
 	e.Listener, e.Caller, e.Script, e.SiteName = x.l.Name, host(x.r.RemoteAddr), x.scriptName, x.cred.SiteName
-	e.Decision, e.Reason, e.Rule = audit.Allow, string(x.reason), x.verdict.Rule
-	if x.reason != "" {
+	e.Reason, e.Rule = string(x.reason), x.verdict.Rule
+	switch {
+	case x.reason != "":
 		e.Decision = audit.Refuse
+	case x.verdict.Allow: // else the caller hung up before anything was decided
+		e.Decision = audit.Allow
 	}
 	e.KeyVersion, e.CallerCredential, e.BytesIn = x.cred.Version, x.credClass, x.body.n
 	c := x.call

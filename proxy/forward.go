@@ -109,11 +109,10 @@ func (x *exchange) passed(name string) string {
 }
 
 func (x *exchange) userAgent() string {
-	own := "stagedoor/" + x.p.cfg.Version
 	if v := x.passed("User-Agent"); v != "" {
-		return v + " " + own
+		return v + " " + x.p.userAgent
 	}
-	return own
+	return x.p.userAgent
 }
 
 // maxHeaderValue is the longest header value that is passed on, in bytes.
@@ -251,15 +250,7 @@ func (x *exchange) spools() bool { return x.call.Writes || x.tellsValues() }
 // tellsValues says whether the answer may tell old and new values of fields of
 // any type (flow-protocol §2.5).
 func (x *exchange) tellsValues() bool {
-	if x.call.Method == "activity_stream" {
-		return true
-	}
-	for _, t := range x.call.Touches {
-		if t.Type == "EventLogEntry" {
-			return true
-		}
-	}
-	return false
+	return x.call.Method == "activity_stream" || x.call.Reaches("EventLogEntry")
 }
 
 var (

@@ -58,8 +58,7 @@ func (p *Proxy) probe(x *exchange) bool {
 		y.status, y.fault, y.result = a.res.StatusCode, a.code, audit.ResultOK
 		a.close(p)
 	}
-	e := y.event(audit.Outcome)
-	p.cfg.Audit.Note(&e)
+	_ = y.record(audit.Outcome)
 	return err == nil && a.code == flow.FaultAuth
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,8 @@ type Keys interface {
 	Refresh(ctx context.Context, script string) (changed bool, err error)
 }
 
-// Auditor keeps the record. Without one, no call leaves.
+// Auditor keeps the record. Without one, no call leaves. It keeps no Event
+// beyond the call that hands it over.
 type Auditor interface {
 	Append(e *audit.Event) error
 	Note(e *audit.Event)
@@ -114,6 +116,8 @@ type Proxy struct {
 	buffered *limit.Bytes
 	ids      *ids
 	routes   *routes
+	parser   flow.Parser
+	events   sync.Pool // *audit.Event: two for each call, of half a KiB
 	buffers  bufferPool
 	scrubs   scrubbers
 	unpack   unpackers
@@ -121,12 +125,17 @@ type Proxy struct {
 	draining atomic.Bool
 	probes   probes
 	asks     asks
+
+	// What every answer says, and outgoing headers that are always the same.
+	noStore, noSniff []string
+	userAgent        string
 }
 
 // New makes a proxy that serves st until it is told otherwise. buffered bounds
 // all bodies in memory together.
 func New(cfg Config, st *State, buffered *limit.Bytes) *Proxy {
 	p := &Proxy{cfg: cfg, buffered: buffered, ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
+	p.noStore, p.noSniff, p.userAgent = []string{"no-store"}, []string{"nosniff"}, "stagedoor/"+cfg.Version
 	p.scrubs.init()
 	p.unpack.init()
 	p.probes.init()
@@ -203,7 +212,7 @@ func (x *exchange) route() bool {
 }
 
 func (x *exchange) parse() bool {
-	m, err := flow.ParseRPC(x.body.b, x.st.MaxDepth)
+	m, err := x.p.parser.ParseRPC(x.body.b, x.st.MaxDepth)
 	x.releaseBody(m)
 	if err != nil {
 		return x.refuseParse(err)
@@ -304,8 +313,7 @@ func (x *exchange) class() audit.Credential {
 }
 
 func (x *exchange) intent() bool {
-	e := x.event(audit.Intent)
-	if err := x.p.cfg.Audit.Append(&e); err != nil {
+	if err := x.record(audit.Intent); err != nil {
 		x.p.cfg.Logger.Error("a call was refused because its audit record could not be written",
 			slog.String("id", x.id), slog.Any("error", err))
 		return x.refuse(AuditFailed, "", "")

@@ -596,3 +596,16 @@ func TestEventLogValuesOfCredentialFieldsAreEmptied(t *testing.T) {
 		t.Errorf("a schema was changed: %s", got.body)
 	}
 }
+
+// The answer to a part of a batch tells values as well.
+func TestOldValuesInTheAnswerToABatchAreEmptied(t *testing.T) {
+	s := start(t, answering(`{"results":[{"type":"EventLogEntry","id":1,"meta":{"attribute_name":"salted_password","new_value":"hash"}}]}`), func(st *proxy.State, _ *proxy.Listener) {
+		st.Scripts["pub"].Policy = policy.Compile(policy.Script{Name: "pub", Rules: []policy.Rule{
+			{Verb: "read", Targets: []policy.Target{{Type: "EventLogEntry"}}}, {Verb: "update", Targets: []policy.Target{{Type: "EventLogEntry"}}},
+		}})
+	})
+	got := s.post(`{"method_name":"batch","params":[{},[{"request_type":"update","type":"EventLogEntry","id":1,"fields":[],"return_fields":["meta"]}]]}`)
+	if strings.Contains(got.body, "hash") || !strings.Contains(got.body, `"new_value":null`) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -67,6 +67,9 @@ func (x *exchange) read() bool {
 	err := x.readAll(p, want)
 	p.end()
 	switch {
+	case errors.Is(err, errNoRoom) && gone(x.r.Context()):
+		x.body.complete = true // nobody would read what draining it is for
+		return x.hungUp()
 	case errors.Is(err, errNoRoom):
 		x.retryAfter = time.Second
 		return x.refuse(Busy, "too many calls are waiting on this host (max_buffered); try again", "")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"stagedoor/audit"
 	"stagedoor/flow"
 	"stagedoor/limit"
 	"stagedoor/policy"
@@ -22,6 +23,13 @@ func (x *exchange) refuse(reason Reason, what, advice string) bool {
 	if advice != "" {
 		x.message += "\n  " + advice
 	}
+	return false
+}
+
+// hungUp notes that the caller went before its call could leave. That is no
+// refusal of ours, so it has no reason.
+func (x *exchange) hungUp() bool {
+	x.result = audit.ResultAborted
 	return false
 }
 
@@ -97,8 +105,8 @@ func (x *exchange) refuseVerdict() bool {
 
 func (x *exchange) refuseLimit(err error) bool {
 	var r *limit.Refused
-	if !errors.As(err, &r) { // the caller hung up
-		return x.refuse(RateLimit, "the caller hung up while the call was held", "")
+	if !errors.As(err, &r) {
+		return x.hungUp()
 	}
 	// No Charge: what the limiter itself refused has cost a wait, and tokens
 	// taken for it would put off those that still wait.

@@ -24,10 +24,20 @@ func newRoutes() *routes {
 // match returns "" for a request that has a route: its target is the path, byte
 // for byte, whatever mux makes of it.
 func (t *routes) match(r *http.Request) Reason {
-	var m mux.RouteMatch
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	switch {
 	case path != pathAPI3:
+		return BadRoute
+	case r.Method == http.MethodPost:
+		return "" // as mux would say, without its regular expression: 1.2 µs
+	}
+	return t.ask(r)
+}
+
+// ask has mux decide.
+func (t *routes) ask(r *http.Request) Reason {
+	var m mux.RouteMatch
+	switch {
 	case t.router.Match(r, &m) && m.MatchErr == nil:
 		return ""
 	case errors.Is(m.MatchErr, mux.ErrMethodMismatch):

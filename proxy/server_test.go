@@ -2,7 +2,9 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/limit"
 	"stagedoor/proxy"
@@ -85,7 +88,12 @@ func still(t *testing.T, site proxy.Sender, f func(*pipes, *proxy.Server, *proxy
 }
 
 // proxyOver is a proxy with one script that may read anything.
-func proxyOver(site proxy.Sender, a proxy.Auditor) (*proxy.Proxy, *proxy.Listener) {
+func proxyOver(site proxy.Sender, a proxy.Auditor, opts ...func(*proxy.Config, *proxy.State)) (*proxy.Proxy, *proxy.Listener) {
+	return proxyWithin(limit.NewBytes(64<<20), site, a, opts...)
+}
+
+// proxyWithin is proxyOver with a bound on its bodies.
+func proxyWithin(room *limit.Bytes, site proxy.Sender, a proxy.Auditor, opts ...func(*proxy.Config, *proxy.State)) (*proxy.Proxy, *proxy.Listener) {
 	l := &proxy.Listener{
 		Name: "local", Door: caller.NewDoor("80"), Scripts: []string{"pub"}, KeepAlive: true,
 		Unnamed: limit.New(limit.Options{}), Crowded: func() bool { return false },
@@ -95,9 +103,13 @@ func proxyOver(site proxy.Sender, a proxy.Auditor) (*proxy.Proxy, *proxy.Listene
 		Scripts:   map[string]*proxy.Script{"pub": {Limiter: limit.New(limit.Options{}), Policy: readsShots()}},
 		Listeners: map[string]*proxy.Listener{l.Name: l},
 	}
-	return proxy.New(proxy.Config{
+	c := proxy.Config{
 		Version: "1.2.3", Audit: a, Metrics: &metrics{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Entropy: zeros{},
-	}, st, limit.NewBytes(64<<20)), l
+	}
+	for _, o := range opts {
+		o(&c, st)
+	}
+	return proxy.New(c, st, room), l
 }
 
 // zeros is entropy for tests, which need none.
@@ -356,3 +368,64 @@ func TestDrainLetsCallsEnd(t *testing.T) {
 
 // pass lets the bubble's clock go on.
 func pass(d time.Duration) { <-time.NewTimer(d).C }
+
+// TestHangUpIsNoRefusal: a caller that goes before its call could leave is
+// recorded once, as aborted, and counted as no refusal.
+func TestHangUpIsNoRefusal(t *testing.T) {
+	for name, full := range map[string]func(*proxy.State, *limit.Bytes) (free func()){
+		"held for the limit": func(st *proxy.State, _ *limit.Bytes) func() {
+			one := limit.New(limit.Options{InFlight: 1})
+			st.Scripts["pub"].Limiter = one
+			g, err := one.Acquire(t.Context(), 1)
+			if err != nil {
+				t.Error(err)
+			}
+			return g.Release
+		},
+		"waiting for room": func(_ *proxy.State, room *limit.Bytes) func() {
+			if !room.TryAcquire(room.Max()) {
+				t.Error("no room")
+			}
+			return func() { room.Release(room.Max()) }
+		},
+	} {
+		for _, early := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, gone before: %t", name, early), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a, m, room := &record{}, &metrics{}, limit.NewBytes(64<<20)
+					var free func()
+					p, l := proxyWithin(room, saying(`{}`), a, func(c *proxy.Config, st *proxy.State) {
+						c.Metrics, free = m, full(st, room)
+					})
+					ctx, cancel := context.WithCancel(t.Context())
+					if early {
+						cancel()
+					}
+					w := &sink{header: http.Header{}}
+					done := make(chan any)
+					go func() {
+						defer func() { done <- recover() }()
+						p.Handler(l.Name).ServeHTTP(w, asked(t, ctx, bytes.NewReader([]byte(readShot))))
+					}()
+					if !early {
+						synctest.Wait()
+					}
+					cancel()
+					if cut := <-done; cut != http.ErrAbortHandler { //nolint:errorlint // what was panicked with
+						t.Errorf("ended with %v", cut)
+					}
+					free()
+					if e := a.all(); len(e) != 1 || e[0].Kind != audit.RefusedCall || e[0].Result != audit.ResultAborted || e[0].Reason != "" {
+						t.Errorf("recorded as %+v", e)
+					}
+					if len(m.refuse) != 0 || len(m.calls) != 1 || !strings.HasSuffix(m.calls[0], "/aborted") {
+						t.Errorf("counted as %v, %v", m.calls, m.refuse)
+					}
+					if w.status != 0 {
+						t.Errorf("answered %d", w.status)
+					}
+				})
+			})
+		}
+	}
+}

@@ -4,5 +4,5 @@ package upstream
 
 import "net"
 
-// gone can't be told here without reading.
-func gone(net.Conn) bool { return false }
+// goneFunc can't tell here without reading.
+func goneFunc(net.Conn) func() bool { return func() bool { return false } }

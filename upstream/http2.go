@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -60,7 +61,7 @@ func (s *Site) doHTTP2(ctx context.Context, t *http.Transport, r Request) (*http
 		URL:    &url.URL{Scheme: "https", Host: s.o.Site.Host, Path: r.Path},
 		Host:   s.o.Site.Host,
 		Header: make(http.Header, len(r.Header)),
-		Body:   io.NopCloser(bytes.NewReader(r.Body)),
+		Body:   &sentBody{b: bytes.Clone(r.Body)},
 		// the length makes it a plain body, without chunks or trailers
 		ContentLength: int64(len(r.Body)),
 	}).WithContext(ctx)
@@ -108,4 +109,31 @@ func (w *watch) Close() error {
 	err := w.ReadCloser.Close()
 	w.cancel(nil)
 	return err
+}
+
+// sentBody is a call on its way, which holds the key. The Transport may read it
+// after it has handed the answer over, and closes it when it is done.
+type sentBody struct {
+	mu sync.Mutex
+	b  []byte // all of it
+	at int
+}
+
+func (s *sentBody) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == len(s.b) {
+		return 0, io.EOF
+	}
+	n := copy(p, s.b[s.at:])
+	s.at += n
+	return n, nil
+}
+
+func (s *sentBody) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.b)
+	s.b, s.at = nil, 0
+	return nil
 }

@@ -2,10 +2,12 @@ package upstream_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -113,4 +115,31 @@ func TestBodyThatAnHTTP2SiteDoesNotTakeIsGivenUp(t *testing.T) {
 		}
 		p.end()
 	})
+}
+
+// The caller of Do clears the body, which holds the key, once it has the
+// answer's head; a site may answer before it has read the call.
+func TestBodyClearedAfterAnEarlyAnswerIsSentAsItWas(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		answered, got := make(chan struct{}), make(chan []byte, 1)
+		p := visitHTTP2(t, h2, func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-answered
+			b, _ := io.ReadAll(r.Body)
+			got <- b
+		})
+		body := bytes.Repeat([]byte("x"), 1<<20)
+		res, err := p.site.Do(t.Context(), upstream.Request{Path: "/api3/json", Body: body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(body)
+		close(answered)
+		if b := <-got; len(b) != 1<<20 || bytes.IndexByte(b, 0) >= 0 {
+			t.Errorf("HTTP/2 %v: the site read %d bytes, %d of them cleared", h2, len(b), bytes.Count(b, []byte{0}))
+		}
+		_ = res.Body.Close()
+	}
 }

@@ -12,6 +12,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -39,6 +40,14 @@ const (
 
 	maxHeaderBytes = 64 << 10
 	maxInterim     = 5 // 1xx answers before the real one
+
+	// quickWait is how long a call waits for its answer before its caller's
+	// context is watched, which costs more than the wait itself (5 µs and five
+	// allocations): the longest that a hang-up goes unnoticed.
+	quickWait = 100 * time.Millisecond
+	// quickWrite is what the kernel takes in bytes without waiting for the site,
+	// on a connection with nothing under way.
+	quickWrite = 4 << 10
 )
 
 // Options say where the site is and how long each stage may take. Zero
@@ -106,6 +115,7 @@ type Site struct {
 	o    Options
 	addr string
 	tls  *tls.Config
+	post *http.Request // what answers are read as answers to; never written
 
 	mu struct {
 		sync.Mutex
@@ -141,7 +151,7 @@ func New(o Options) *Site {
 	if port == "" {
 		port = "443"
 	}
-	s := &Site{o: o, addr: net.JoinHostPort(o.Site.Hostname(), port)}
+	s := &Site{o: o, addr: net.JoinHostPort(o.Site.Hostname(), port), post: &http.Request{Method: http.MethodPost}}
 	s.tls = &tls.Config{
 		RootCAs: o.Roots, ServerName: o.Site.Hostname(), MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdle),
@@ -168,7 +178,7 @@ func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
 	res, sent, err := c.roundTrip(ctx, r)
 	if err != nil {
 		c.close()
-		return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && !errors.Is(err, os.ErrDeadlineExceeded)}
+		return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)}
 	}
 	return res, nil
 }
@@ -206,7 +216,7 @@ func (s *Site) get(ctx context.Context, fresh bool) (c *conn, reused bool, err e
 		if c == nil {
 			break
 		}
-		if s.o.Now().Sub(c.since) < s.o.Idle && !gone(c.raw) {
+		if s.o.Now().Sub(c.since) < s.o.Idle && !c.gone() {
 			return c, true, nil
 		}
 		_ = c.net.Close()
@@ -291,7 +301,8 @@ func (s *Site) open(ctx context.Context) (*conn, error) {
 			return nil, err
 		}
 	}
-	tc := tls.Client(raw, s.tls)
+	under := &wire{Conn: raw}
+	tc := tls.Client(under, s.tls)
 	tlsCtx, cancelTLS := context.WithTimeout(ctx, s.o.TLSTimeout)
 	defer cancelTLS()
 	if err := tc.HandshakeContext(tlsCtx); err != nil {
@@ -303,7 +314,7 @@ func (s *Site) open(ctx context.Context) (*conn, error) {
 		s.useHTTP2()
 		return nil, errHTTP2
 	}
-	c := &conn{site: s, net: tc, raw: raw}
+	c := &conn{site: s, net: tc, under: under, gone: goneFunc(raw)}
 	c.br = bufio.NewReaderSize(c, 8<<10)
 	return c, nil
 }
@@ -336,7 +347,8 @@ func (o oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))
 type conn struct {
 	site  *Site
 	net   net.Conn
-	raw   net.Conn // under TLS
+	under *wire
+	gone  func() bool // closed by the site while it was idle, or not clean
 	br    *bufio.Reader
 	out   []byte
 	since time.Time // idle since
@@ -344,6 +356,21 @@ type conn struct {
 	stop  func() bool
 	// answered says that some byte of the answer to this call has come.
 	answered bool
+}
+
+// wire is the connection under TLS.
+type wire struct {
+	net.Conn
+	dry bool // give TLS nothing more
+}
+
+// Read is the connection's, or says that nothing has come. TLS goes on after an
+// error that is a timeout.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.dry {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return w.Conn.Read(p)
 }
 
 // Read is the source of br. It bounds the header's length.
@@ -360,9 +387,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// close ends a connection that failed. TLS's own end is left out: writing it to
+// a site that takes nothing would wait for seconds.
 func (c *conn) close() {
 	c.release()
-	_ = c.net.Close()
+	_ = c.under.Close()
 }
 
 // abort makes whatever waits for the connection return.
@@ -378,16 +407,34 @@ func (c *conn) release() bool {
 	return ok
 }
 
+// watch has the connection aborted when the caller hangs up. What may wait for
+// the site asks for it.
+func (c *conn) watch(ctx context.Context) {
+	if c.stop == nil {
+		c.stop = context.AfterFunc(ctx, c.abort)
+	}
+}
+
+// patience gives the site until t for what is read next.
+func (c *conn) patience(ctx context.Context, t time.Time) {
+	_ = c.net.SetReadDeadline(t)
+	c.watch(ctx)
+	if ctx.Err() != nil {
+		c.abort() // again: the deadline just set may have undone it
+	}
+}
+
 // quiet says that nothing was read beyond the answer. Bytes left over would be
 // taken for the next call's answer, another caller's maybe. They may also sit
-// in TLS, where gone can't see them: a read that may not wait shows them.
+// in TLS, where gone can't see them: a read that gets no more shows them.
 func (c *conn) quiet() bool {
-	if c.br.Buffered() > 0 || c.net.SetReadDeadline(time.Unix(1, 0)) != nil {
+	if c.br.Buffered() > 0 {
 		return false
 	}
 	var one [1]byte
+	c.under.dry = true
 	n, err := c.net.Read(one[:])
-	_ = c.net.SetReadDeadline(time.Time{}) // gone's look at the socket is a read, too
+	c.under.dry = false
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
@@ -395,14 +442,45 @@ func (c *conn) quiet() bool {
 const maxKept = 64 << 10
 
 func (c *conn) roundTrip(ctx context.Context, r Request) (res *http.Response, sent bool, err error) {
-	// A caller that hangs up must not keep the connection waiting.
 	c.answered = false
-	c.stop = context.AfterFunc(ctx, c.abort)
-	_ = c.net.SetDeadline(c.site.o.Now().Add(c.site.o.HeaderTimeout))
+	until := c.site.o.Now().Add(c.site.o.HeaderTimeout)
+	_ = c.net.SetWriteDeadline(until)
 	if ctx.Err() != nil {
 		return nil, false, ctx.Err()
 	}
+	if sent, err := c.send(ctx, r); err != nil {
+		return nil, sent, err
+	}
+	for range maxInterim {
+		c.left = maxHeaderBytes
+		c.await(ctx, until)
+		res, err = http.ReadResponse(c.br, c.site.post)
+		c.left = -1
+		if err != nil {
+			return nil, true, fmt.Errorf("waiting for the site's answer: %w", err)
+		}
+		if res.StatusCode >= 200 {
+			b := &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: !res.Close}
+			b.here = res.ContentLength >= 0 && res.ContentLength <= int64(c.br.Buffered())
+			if !b.here {
+				b.patience()
+			}
+			res.Body = b
+			return res, true, nil
+		}
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	return nil, true, errors.New("the site answers with an informational status that nobody asked for")
+}
+
+// send writes the call. sent says, of an error, that some of it may have left.
+func (c *conn) send(ctx context.Context, r Request) (sent bool, err error) {
 	c.out = c.site.appendHead(c.out[:0], r)
+	if len(c.out)+len(r.Body) > quickWrite {
+		c.watch(ctx)
+	}
 	if cap(c.out)+len(r.Body) <= maxKept {
 		c.out = append(c.out, r.Body...)
 		r.Body = nil
@@ -416,24 +494,27 @@ func (c *conn) roundTrip(ctx context.Context, r Request) (res *http.Response, se
 	if err != nil {
 		// TLS reports what it wrote, not what left; a failed write may have
 		// sent a record.
-		return nil, n > 0 || !isRefused(err), fmt.Errorf("sending to the site: %w", err)
+		return n > 0 || !isRefused(err), fmt.Errorf("sending to the site: %w", err)
 	}
-	for range maxInterim {
-		c.left = maxHeaderBytes
-		res, err = http.ReadResponse(c.br, &http.Request{Method: http.MethodPost})
-		c.left = -1
-		if err != nil {
-			return nil, true, fmt.Errorf("waiting for the site's answer: %w", err)
+	return true, nil
+}
+
+// await waits for a header: a little while for a whole one, without watching
+// the caller, and then with it until t. It reports no error: the connection has
+// it still.
+func (c *conn) await(ctx context.Context, t time.Time) {
+	if c.stop == nil {
+		quick := c.site.o.Now().Add(quickWait)
+		if t.Before(quick) {
+			quick = t
 		}
-		if res.StatusCode >= 200 {
-			res.Body = &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: !res.Close}
-			return res, true, nil
-		}
-		if res.StatusCode == http.StatusSwitchingProtocols {
-			break
+		_ = c.net.SetReadDeadline(quick)
+		_, _ = c.br.Peek(1)
+		if come, _ := c.br.Peek(c.br.Buffered()); bytes.Contains(come, []byte("\r\n\r\n")) {
+			return
 		}
 	}
-	return nil, true, errors.New("the site answers with an informational status that nobody asked for")
+	c.patience(ctx, t)
 }
 
 // isRefused says whether nothing at all can have left.
@@ -460,19 +541,19 @@ type body struct {
 	io.ReadCloser
 	c     *conn
 	ctx   context.Context //nolint:containedctx // the call's own; the body lives no longer
+	here  bool            // all of it has come
 	reuse bool
 	done  bool
 }
+
+func (b *body) patience() { b.c.patience(b.ctx, b.c.site.o.Now().Add(b.c.site.o.BodyTimeout)) }
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}
-	if b.c.br.Buffered() == 0 { // it may have to wait
-		_ = b.c.net.SetReadDeadline(b.c.site.o.Now().Add(b.c.site.o.BodyTimeout))
-		if b.ctx.Err() != nil {
-			b.c.abort() // again: the deadline just set may have undone it
-		}
+	if !b.here && b.c.br.Buffered() == 0 { // it may have to wait
+		b.patience()
 	}
 	n, err := b.ReadCloser.Read(p)
 	switch {

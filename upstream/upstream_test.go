@@ -414,7 +414,8 @@ func TestWaitsAreBounded(t *testing.T) {
 	}
 }
 
-// TestHangUpEndsTheCall at each stage, at once: in the bubble no time passes.
+// TestHangUpEndsTheCall at each stage, at once: in the bubble no time passes. A
+// call that has only just been sent is not watched yet.
 func TestHangUpEndsTheCall(t *testing.T) {
 	stall := func(l *line) { _, _ = io.Copy(io.Discard, l.Conn) }
 	silent := func(o *upstream.Options, _ *tls.Config) {
@@ -428,18 +429,31 @@ func TestHangUpEndsTheCall(t *testing.T) {
 		name string
 		site func(*line)
 		set  setting
+		body string
+		late bool // the caller hangs up a second later
+		most time.Duration
 	}{
-		{"verifying", stall, silent},
+		{"verifying", stall, silent, "{}", false, 0},
 		{"the egress proxy", stall, func(o *upstream.Options, c *tls.Config) {
 			silent(o, c)
 			o.Proxy = &url.URL{Scheme: "http", Host: "egress.example:3128"}
-		}},
-		{"an answer", stall, func(*upstream.Options, *tls.Config) {}},
+		}, "{}", false, 0},
+		{"an answer", stall, func(*upstream.Options, *tls.Config) {}, "{}", true, 0},
+		{"an answer that may come at once", stall, func(*upstream.Options, *tls.Config) {}, "{}", false, 100 * time.Millisecond},
+		{"a header", func(l *line) {
+			_ = l.call()
+			l.say("HTTP/1.1 200 OK\r\n")
+			stall(l)
+		}, func(*upstream.Options, *tls.Config) {}, "{}", false, 0},
+		{"writing", func(l *line) {
+			_, _ = io.ReadFull(l.br, make([]byte, 100<<10))
+			pass(time.Hour)
+		}, func(*upstream.Options, *tls.Config) {}, strings.Repeat("x", 200<<10), false, 0},
 		{"a body", func(l *line) {
 			_ = l.call()
 			l.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")
 			stall(l)
-		}, func(*upstream.Options, *tls.Config) {}},
+		}, func(*upstream.Options, *tls.Config) {}, "{}", false, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -447,18 +461,101 @@ func TestHangUpEndsTheCall(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error)
 				go func() {
-					_, _, err := p.ask(ctx, "{}")
+					_, _, err := p.ask(ctx, tt.body)
 					done <- err
 				}()
 				synctest.Wait() // it waits for the site
+				if tt.late {
+					pass(time.Second)
+				}
 				began := time.Now()
 				cancel()
-				if err := <-done; err == nil || time.Since(began) != 0 {
+				if err := <-done; err == nil || time.Since(began) > tt.most {
 					t.Errorf("%v after %s", err, time.Since(began))
 				}
 				p.end()
 			})
 		})
+	}
+}
+
+// TestHangUpBetweenTwoReads: the next read sets a deadline, and must not wait
+// for it.
+func TestHangUpBetweenTwoReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := visit(t, true, func(l *line) {
+			_ = l.call()
+			l.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")
+			_, _ = io.Copy(io.Discard, l.Conn)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		res, err := p.site.Do(ctx, upstream.Request{Path: "/api3/json", Body: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var one [1]byte
+		if n, err := res.Body.Read(one[:]); n != 1 || err != nil {
+			t.Fatalf("%d %v", n, err)
+		}
+		cancel()
+		synctest.Wait()
+		began := time.Now()
+		if n, err := res.Body.Read(one[:]); err == nil || time.Since(began) != 0 {
+			t.Errorf("%d %v after %s", n, err, time.Since(began))
+		}
+		_ = res.Body.Close()
+		p.end()
+	})
+}
+
+// trickle is a connection that gives little at a time, slowly.
+type trickle struct{ net.Conn }
+
+func (t trickle) Read(p []byte) (int, error) {
+	pass(60 * time.Millisecond)
+	return t.Conn.Read(p[:min(200, len(p))])
+}
+
+// TestAnswersThatComeInPieces: the short wait that a call begins with ends in
+// the middle of a record of TLS, of a header, of a body.
+func TestAnswersThatComeInPieces(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	for name, pieces := range map[string][]string{
+		"one record":    {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long)},
+		"a header":      {"HT", "TP/1.1 200 OK\r\nContent-Le", "ngth: 5000\r\n", "\r\n", long},
+		"chunks":        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1", "388\r\n" + long[:10], long[10:], "\r", "\n0\r\n\r", "\n"},
+		"interim first": {"HTTP/1.1 103 Early\r\n\r\nHT", "TP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + long},
+	} {
+		for _, pause := range []time.Duration{0, 99 * time.Millisecond, time.Second} {
+			t.Run(fmt.Sprintf("%s, pauses of %s", name, pause), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := visit(t, true, func(l *line) {
+						for l.call() {
+							for _, s := range pieces {
+								pass(pause)
+								l.say(s)
+							}
+						}
+					}, func(o *upstream.Options, c *tls.Config) {
+						c.SessionTicketsDisabled = true // the site would write them to a client that writes
+						dial := o.Dial
+						o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+							c, err := dial(ctx, network, addr)
+							return trickle{c}, err
+						}
+					})
+					for range 3 {
+						if status, answer, err := p.ask(t.Context(), "{}"); err != nil || status != 200 || answer != long {
+							t.Fatalf("%d, %d bytes, %v", status, len(answer), err)
+						}
+					}
+					if n := p.dials.Load(); n != 1 {
+						t.Errorf("%d connections", n)
+					}
+					p.end()
+				})
+			})
+		}
 	}
 }
 
