@@ -302,22 +302,22 @@ func TestWhatAnArtistReadsWhenACallCantBeServed(t *testing.T) {
 	}
 }
 
-// While all of max_buffered is taken, bodies are not read; after a while the
-// call is refused.
+// While all of max_buffered is taken, large bodies are not read; after a while
+// the call is refused.
 func TestWhatAnArtistReadsWhenTheHostIsBusy(t *testing.T) {
 	t.Parallel()
 	site := startSite(t, flowsite.Options{})
 	held := make(chan struct{})
 	site.Fail(flowsite.Fault{Method: "update", Hold: held}, 1)
-	s := serve(t, scriptConfig(site, "file: "+keyFile(t), "max_body: 64KiB\nmax_buffered: 64KiB\n")+"    allow: [{read: Shot}, {update: Shot}]\n")
+	s := serve(t, scriptConfig(site, "file: "+keyFile(t), "max_body: 256KiB\nmax_buffered: 256KiB\n")+"    allow: [{read: Shot}, {update: Shot}]\n")
 	holder := startTool(t, clients()[0], s.base("tools"))
-	holder.Begin(`sg.update('Shot', 1, {'description': 'x' * 60000})['id']`)
+	holder.Begin(`sg.update('Shot', 1, {'description': 'x' * 240000})['id']`)
 	s.AwaitAudit(`"method":"update"`)
 
 	var waiting []*tool
 	for _, version := range clients() {
 		p := startTool(t, version, s.base("tools"))
-		p.Begin(`sg.update('Shot', 2, {'description': 'y' * 20000})`)
+		p.Begin(`sg.update('Shot', 2, {'description': 'y' * 90000})`)
 		waiting = append(waiting, p)
 	}
 	for i, p := range waiting {
@@ -338,7 +338,7 @@ func TestWhatAnArtistReadsWhenTheHostIsBusy(t *testing.T) {
 	if got := holder.End(); got.String() != "1" {
 		t.Errorf("the call that was held got %s", got)
 	}
-	if got := waiting[0].OK(`sg.update('Shot', 2, {'description': 'y' * 20000})['id']`); got != "2" {
+	if got := waiting[0].OK(`sg.update('Shot', 2, {'description': 'y' * 90000})['id']`); got != "2" {
 		t.Errorf("a call after it got %s", got)
 	}
 }

@@ -330,6 +330,35 @@ func TestATermDoesNotCostACallInFlight(t *testing.T) {
 	}
 }
 
+// A write that the site is still at when the drain is over is answered: a
+// connection that is dropped would make an old client send it again, and the
+// next process would do it twice.
+func TestAWriteThatADrainCutsIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	for _, version := range clients() {
+		t.Run("shotgun_api3 "+version, func(t *testing.T) {
+			t.Parallel()
+			site := startSite(t, flowsite.Options{})
+			there, hold := make(chan struct{}), make(chan struct{})
+			t.Cleanup(func() { close(hold) })
+			s := serve(t, scriptConfig(site, "file: "+keyFile(t), "drain: 0s")+playlistRules)
+			p := startTool(t, version, s.base("tools"))
+			p.OK(oneShot)
+			site.BeforeReply(func(flowsite.Received) { close(there); <-hold })
+			p.Begin(onePlaylist)
+			<-there
+			s.Signal(syscall.SIGTERM)
+			if got := p.End(); got.Class != "ProtocolError" || !strings.Contains(got.Text, "500") {
+				t.Errorf("the call that was cut: %s", got)
+			}
+			s.AwaitEnd()
+			if s.err != nil || applied(site) != 1 {
+				t.Errorf("ended with %v, %d playlists made", s.err, applied(site))
+			}
+		})
+	}
+}
+
 // A caller that hangs up while its call is held leaves the queue: its call is
 // not sent, and what it would have cost is there for the next.
 func TestACallerThatHangsUpWhileHeldCostsNothing(t *testing.T) {

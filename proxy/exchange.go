@@ -64,6 +64,9 @@ func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *
 	now, st := p.cfg.Now(), p.state.Load()
 	l := st.Listeners[listener]
 	x := &exchange{p: p, l: l, st: st, w: w, r: r, began: now, id: p.ids.next(now)}
+	if len(l.Scripts) == 1 { // whatever comes is this script's, readable or not
+		x.scriptName, x.script = l.Scripts[0], st.Scripts[l.Scripts[0]]
+	}
 	h := w.Header()
 	h[headerRequestID] = []string{x.id}
 	h["Cache-Control"] = p.noStore
@@ -147,7 +150,8 @@ func (x *exchange) finish() {
 		_ = x.record(audit.Outcome)
 	case x.reason != "" || x.result == audit.ResultAborted:
 		if err := x.record(audit.RefusedCall); err != nil {
-			x.p.cfg.Logger.Error("a refusal could not be recorded", slog.String("id", x.id), slog.Any("error", err))
+			// The log has said so once, when its sink failed.
+			x.p.cfg.Logger.Debug("a refusal could not be recorded", slog.String("id", x.id), slog.Any("error", err))
 		}
 	}
 	x.count()
@@ -291,5 +295,8 @@ func host(addr string) string {
 	return h
 }
 
-// gone says whether the caller has hung up.
-func gone(ctx context.Context) bool { return ctx.Err() != nil }
+// gone says whether the caller has hung up. One whose call is cut at the end of
+// a drain has not, and waits for an answer.
+func gone(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errCut)
+}

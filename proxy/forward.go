@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +34,11 @@ const (
 	// answer to a write is handed on as it comes; one that may tell values
 	// fails.
 	maxSpool = 32 << 20
-	// maxSpooled bounds all answers that are read to their end together, as
-	// max_buffered does for requests; spoolStep is how they are charged.
+	// maxSpooled bounds the answers to reads that are read to their end together,
+	// as max_buffered does for requests; spoolStep is how they are charged. Those
+	// to writes are bounded by the calls in flight: one that had to go on in
+	// pieces because others hold the room could break off, and the write be sent
+	// again.
 	maxSpooled = 256 << 20
 	spoolStep  = 1 << 20
 	// maxRatio bounds how far an answer may unpack, once it is longer than
@@ -170,7 +174,7 @@ func (x *exchange) send() (*reply, error) {
 	ctx := x.r.Context()
 	res, err := x.st.Site.Do(ctx, req) //nolint:bodyclose // the reply of open closes it
 	var ue *upstream.Error
-	if errors.As(err, &ue) && !gone(ctx) {
+	if errors.As(err, &ue) && ctx.Err() == nil {
 		req.Fresh = true // what killed one kept connection may have killed them all
 		switch {
 		case ue.Reused && ue.Died && !x.call.Writes:
@@ -256,6 +260,7 @@ func (x *exchange) tellsValues() bool {
 var (
 	errAnswerTooLong = errors.New("it is longer than may be held until it is complete")
 	errAnswersFull   = errors.New("too many long answers are held until they are complete")
+	errUnreadable    = errors.New("it may tell values of credential fields and can't be read as JSON")
 )
 
 // spool reads on until the answer is complete or at its bound.
@@ -266,7 +271,7 @@ func (a *reply) spool(x *exchange) error {
 	}
 	all := bytes.NewBuffer(bytes.Clone(a.head))
 	for read := int64(0); !a.all && read < limit; read += spoolStep {
-		if bounded && !a.charge(x.p) {
+		if bounded && !x.call.Writes && !a.charge(x.p) {
 			break
 		}
 		_, err := io.CopyN(all, a.body, spoolStep)
@@ -367,6 +372,12 @@ func (x *exchange) siteFailed(err error) {
 		x.result = audit.ResultTimeout
 	}
 	what := "the site did not answer " + x.call.Method
+	if errors.Is(context.Cause(x.r.Context()), errCut) {
+		what = "Stagedoor was stopped before the site answered " + x.call.Method
+	}
+	if errors.Is(err, errUnreadable) {
+		what = "the site's answer to " + x.call.Method + " names a credential field and can't be read as JSON"
+	}
 	switch {
 	case errors.Is(err, errAnswersFull) && !x.call.Writes:
 		x.retryAfter = time.Second
@@ -416,11 +427,11 @@ func (x *exchange) answer(a *reply) {
 	if a.fault {
 		x.result = audit.ResultFault
 	}
-	x.responseHeader(a.res)
 	if a.all {
 		x.sendWhole(a)
 		return
 	}
+	x.responseHeader(a.res)
 	x.stream(a)
 }
 
@@ -458,11 +469,15 @@ func (x *exchange) emptiesFields() bool { return x.call.Group != flow.GroupSchem
 func (x *exchange) sendWhole(a *reply) {
 	out, n := x.scrubber().Whole(a.head, x.emptiesFields())
 	if x.tellsValues() {
-		var m int
-		out, m = flow.EmptyMeta(out)
-		n += m
+		clean, m, ok := flow.EmptyMeta(out)
+		if !ok {
+			x.siteFailed(errUnreadable)
+			return
+		}
+		out, n = clean, n+m
 	}
 	x.redacted += n
+	x.responseHeader(a.res)
 	if x.status != http.StatusNoContent && x.status != http.StatusNotModified {
 		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
 	}

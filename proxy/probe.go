@@ -101,6 +101,9 @@ func (p *Proxy) askSource(x *exchange) {
 		}
 		if changed {
 			p.asks.reset(x.scriptName)
+		} else {
+			p.cfg.Logger.Warn("the site refuses a key, and its source has no other",
+				slog.String("script", x.scriptName), slog.String("site_name", x.cred.SiteName), slog.String("version", x.cred.Version))
 		}
 		return nil, nil
 	})

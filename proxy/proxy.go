@@ -163,6 +163,7 @@ func (p *Proxy) serve(listener string, w http.ResponseWriter, r *http.Request) {
 	if x.admit() {
 		p.forward(x)
 	} else {
+		x.pay()
 		x.deny()
 	}
 	x.done = true // a broken answer never gets here: finish records it as aborted
@@ -181,6 +182,14 @@ func (x *exchange) admit() bool {
 		x.limit() && // held in order, up to max_hold
 		x.credential() && // from memory
 		x.intent() // no record, no call
+}
+
+// pay charges a call that was refused before it could be read. Those that were
+// read are charged by what they asked for.
+func (x *exchange) pay() {
+	if x.call == nil && x.reason != "" {
+		x.limiter().Charge(1)
+	}
 }
 
 // door keeps out what is no tool on this host.
@@ -237,7 +246,7 @@ func (x *exchange) choose() bool {
 		if name == "" {
 			x.l.Unnamed.Charge(x.call.Cost())
 			return x.refuse(ScriptUnknown, "the script "+shown(sent)+" is not served on this listener",
-				"listeners serve the scripts that their configuration names; check the tool's script_name")
+				"it serves "+some(x.l.Scripts)+"; check the tool's script_name")
 		}
 	}
 	x.script = x.st.Scripts[name]
@@ -314,7 +323,8 @@ func (x *exchange) class() audit.Credential {
 
 func (x *exchange) intent() bool {
 	if err := x.record(audit.Intent); err != nil {
-		x.p.cfg.Logger.Error("a call was refused because its audit record could not be written",
+		// The log has said so once, when its sink failed.
+		x.p.cfg.Logger.Debug("a call was refused because its audit record could not be written",
 			slog.String("id", x.id), slog.Any("error", err))
 		return x.refuse(AuditFailed, "", "")
 	}

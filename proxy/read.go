@@ -14,7 +14,8 @@ import (
 
 // Bounds of reading a request.
 const (
-	// bufferWait is how long a body waits, unread, for room in max_buffered.
+	// bufferWait is how long a body over pooled waits, unread, for room in
+	// max_buffered.
 	bufferWait = 20 * time.Second
 	// bodyTime and bodyRate bound how slowly a body may come: a stall of
 	// bodyTime at most, and at least bodyRate bytes a second otherwise. A stall
@@ -153,18 +154,17 @@ func (x *exchange) reserve(n int64) error {
 	return nil
 }
 
+// readAll reads the body. A small one goes by without waiting for room: as many
+// as there are connections take little, and a flood of large ones must not keep
+// small calls out.
 func (x *exchange) readAll(p *pace, want int64) error {
-	if want < 0 { // chunked
-		return x.readChunked(p)
-	}
-	if err := x.reserve(want); err != nil {
-		return err
+	switch {
+	case want < 0: // chunked: it might be of any length
+		return x.readGrowing(p, x.st.MaxBody)
+	case want > pooled:
+		return x.readGrowing(p, want)
 	}
 	p.start()
-	if want > pooled {
-		x.body.b = make([]byte, 0, want+1) // 1 to see the end
-		return x.readTo(p, want)
-	}
 	x.body.buf = x.p.buffers.get()
 	x.body.b = (*x.body.buf)[:want]
 	if _, err := io.ReadFull(x.r.Body, x.body.b); err != nil {
@@ -178,15 +178,15 @@ func (x *exchange) readAll(p *pace, want int64) error {
 	return nil
 }
 
-// readChunked reserves room as the body comes: it might be of any length, and
-// most of max_body would be reserved for nothing.
-func (x *exchange) readChunked(p *pace) error {
+// readGrowing reserves room as the body comes: what was announced and does not
+// come must not keep others out.
+func (x *exchange) readGrowing(p *pace, limit int64) error {
 	for {
-		if err := x.grow(x.st.MaxBody); err != nil {
+		if err := x.grow(limit); err != nil {
 			return err
 		}
 		p.start() // the wait for room was not the caller's
-		if err := x.readTo(p, x.st.MaxBody); !errors.Is(err, errFull) {
+		if err := x.readTo(p, limit); !errors.Is(err, errFull) {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func (x *exchange) readTo(p *pace, limit int64) error {
 func (x *exchange) grow(limit int64) error {
 	old := int64(cap(x.body.b))
 	next := min(max(2*old, pooled), limit+1)
-	if err := x.reserve(next - old); err != nil {
+	if err := x.reserve(min(next, limit) - min(old, limit)); err != nil {
 		return err
 	}
 	b := make([]byte, len(x.body.b), next)

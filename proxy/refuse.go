@@ -46,7 +46,6 @@ func (x *exchange) ask() string {
 }
 
 func (x *exchange) refuseParse(err error) bool {
-	x.limiterOfListener().Charge(1)
 	var p *flow.ParseError
 	if !errors.As(err, &p) {
 		return x.refuse(Internal, "", "")
@@ -68,16 +67,6 @@ func (x *exchange) refuseParse(err error) bool {
 	return x.refuse(Internal, "", "")
 }
 
-// limiterOfListener is who pays for a call that could not be read.
-func (x *exchange) limiterOfListener() *limit.Limiter {
-	if len(x.l.Scripts) == 1 {
-		if s := x.st.Scripts[x.l.Scripts[0]]; s != nil {
-			x.script, x.scriptName = s, x.l.Scripts[0]
-		}
-	}
-	return x.limiter()
-}
-
 func (x *exchange) refuseVerdict() bool {
 	v, name := x.verdict, x.scriptName
 	what := name + " may not " + v.What
@@ -96,9 +85,11 @@ func (x *exchange) refuseVerdict() bool {
 		return x.refuse(UserAuth, name+" may not "+v.What+"; with the script's key in their place any password would seem right",
 			"use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts."+name)
 	case policy.Sudo:
-		who := shown(x.call.SudoAsLogin)
-		return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it",
-			"to allow it, under scripts."+name+":  sudo_as_login: ["+who+"]")
+		who, advice := shown(x.call.SudoAsLogin), ""
+		if who == x.call.SudoAsLogin {
+			advice = "to allow it, under scripts." + name + ":  sudo_as_login: [" + who + "]"
+		}
+		return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", advice)
 	}
 	return x.refuse(NoRule, what, "")
 }
@@ -106,7 +97,10 @@ func (x *exchange) refuseVerdict() bool {
 func (x *exchange) refuseLimit(err error) bool {
 	var r *limit.Refused
 	if !errors.As(err, &r) {
-		return x.hungUp()
+		if gone(x.r.Context()) {
+			return x.hungUp()
+		}
+		return x.refuse(Busy, "Stagedoor is stopping here and the call was still held; it was not sent", "")
 	}
 	// No Charge: what the limiter itself refused has cost a wait, and tokens
 	// taken for it would put off those that still wait.
@@ -123,6 +117,17 @@ func (x *exchange) refuseLimit(err error) bool {
 		return x.refuse(QueueFull, fmt.Sprintf("%s is over its rate limit and too many of its calls are waiting; try again in %s", who, wait), "")
 	}
 	return x.refuse(RateLimit, fmt.Sprintf("%s is over its rate limit, after a wait of %s; try again in %s", who, r.Held.Round(time.Millisecond), wait), "")
+}
+
+// maxNames is how many of a listener's scripts a refusal names.
+const maxNames = 20
+
+// some lists names of our own configuration.
+func some(names []string) string {
+	if len(names) > maxNames {
+		return strings.Join(names[:maxNames], ", ") + " and others"
+	}
+	return strings.Join(names, ", ")
 }
 
 // shown repeats an identifier of the call, or says that it may not.

@@ -25,19 +25,10 @@ func newRoutes() *routes {
 // for byte, whatever mux makes of it.
 func (t *routes) match(r *http.Request) Reason {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
+	var m mux.RouteMatch
 	switch {
 	case path != pathAPI3:
 		return BadRoute
-	case r.Method == http.MethodPost:
-		return "" // as mux would say, without its regular expression: 1.2 µs
-	}
-	return t.ask(r)
-}
-
-// ask has mux decide.
-func (t *routes) ask(r *http.Request) Reason {
-	var m mux.RouteMatch
-	switch {
 	case t.router.Match(r, &m) && m.MatchErr == nil:
 		return ""
 	case errors.Is(m.MatchErr, mux.ErrMethodMismatch):

@@ -3,6 +3,7 @@ package proxy
 import (
 	"container/list"
 	"context"
+	"errors"
 	"log"
 	"log/slog"
 	"net"
@@ -18,10 +19,9 @@ const (
 	headerTime = 10 * time.Second
 	// maxHeader is the largest request header in bytes.
 	maxHeader = 32 << 10
-	// cutTime bounds the wait for calls that were cut to end.
+	// cutTime is what calls have that are cut at the end of a drain, to answer
+	// and to write their records.
 	cutTime = 2 * time.Second
-	// DefaultMaxConnections is how many connections one listener keeps.
-	DefaultMaxConnections = 1024
 )
 
 // Server serves one listener's connections.
@@ -29,7 +29,7 @@ const (
 // It never closes an idle connection by time: shotgun_api3 from 3.8.5 on fails
 // its next call on one (flow-protocol §8.1). Their number is the bound; near
 // it answers carry Connection: close, which every client obeys, and beyond it
-// the connection that was idle longest goes.
+// the oldest goes that never sent a call, else the one that was idle longest.
 type Server struct {
 	// OnConnections, if not nil, is told of each connection that opens (1) and
 	// ends (-1). Set it before Serve; it must not block.
@@ -38,25 +38,41 @@ type Server struct {
 	http  *http.Server
 	max   int
 	calls atomic.Int64 // being served
+	cut   context.CancelCauseFunc
 
 	mu struct {
 		sync.Mutex
-		idle  *list.List // of net.Conn, longest first
-		conns map[net.Conn]*list.Element
+		// Both hold net.Conn, oldest first: those that sent no call yet, and
+		// those between two calls.
+		fresh, idle *list.List
+		conns       map[net.Conn]place
 	}
 }
+
+// place is where a connection stands in a list; the zero place is none.
+type place struct {
+	in *list.List
+	at *list.Element
+}
+
+// errCut is the cause of a context that ends because the server does, not the
+// caller: who sent the call can still be answered.
+var errCut = errors.New("the drain is over")
 
 // NewServer makes a server for one listener, with at most limit connections.
 // Set l.Crowded to the server's own before it serves.
 func NewServer(logger *slog.Logger, limit int) *Server {
 	s := &Server{max: limit}
-	s.mu.idle = list.New()
-	s.mu.conns = make(map[net.Conn]*list.Element)
+	s.mu.fresh, s.mu.idle = list.New(), list.New()
+	s.mu.conns = make(map[net.Conn]place)
+	base, cut := context.WithCancelCause(context.Background())
+	s.cut = cut
 	s.http = &http.Server{
 		ReadHeaderTimeout: headerTime,
 		// ReadTimeout and IdleTimeout stay 0: either would end idle connections.
 		MaxHeaderBytes: maxHeader,
 		ConnState:      s.track,
+		BaseContext:    func(net.Listener) context.Context { return base },
 		ErrorLog:       log.New(quiet{logger}, "", 0), //nolint:forbidigo // net/http takes no other
 		Protocols:      new(http.Protocols),
 		// a body within bounds is read to its end by the handler
@@ -77,11 +93,18 @@ func (s *Server) Serve(ln net.Listener, h http.Handler) error {
 }
 
 // Shutdown takes no more connections, closes idle ones and waits for calls in
-// flight, until ctx ends; then it cuts them, and waits until they have noticed
-// and written their records.
+// flight, until ctx ends. Then it has them give up their wait for the site and
+// answer: a connection that is dropped instead makes old clients send a write
+// again, and the next process would do it twice.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
-	if err != nil {
+	if err == nil {
+		return nil
+	}
+	s.cut(errCut)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutTime)
+	defer cancel()
+	if s.http.Shutdown(last) != nil {
 		_ = s.http.Close()
 		s.awaitCalls()
 	}
@@ -136,27 +159,40 @@ func (s *Server) track(c net.Conn, state http.ConnState) {
 func (s *Server) trackLocked(c net.Conn, state http.ConnState) (victim net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.mu.conns[c]; e != nil {
-		s.mu.idle.Remove(e)
-		s.mu.conns[c] = nil
+	if p := s.mu.conns[c]; p.in != nil {
+		p.in.Remove(p.at)
+		s.mu.conns[c] = place{}
 	}
 	switch state {
 	case http.StateNew:
-		s.mu.conns[c] = nil
-		if len(s.mu.conns) <= s.max {
-			return nil
+		if len(s.mu.conns) >= s.max {
+			victim = s.victimLocked()
 		}
-		if first := s.mu.idle.Front(); first != nil {
-			victim, _ = s.mu.idle.Remove(first).(net.Conn)
-			s.mu.conns[victim] = nil
-			return victim
+		if victim == nil && len(s.mu.conns) >= s.max {
+			s.mu.conns[c] = place{}
+			return c
 		}
-		return c
+		s.mu.conns[c] = place{s.mu.fresh, s.mu.fresh.PushBack(c)}
 	case http.StateIdle:
-		s.mu.conns[c] = s.mu.idle.PushBack(c)
+		s.mu.conns[c] = place{s.mu.idle, s.mu.idle.PushBack(c)}
 	case http.StateActive:
 	case http.StateClosed, http.StateHijacked:
 		delete(s.mu.conns, c)
+	}
+	return victim
+}
+
+// victimLocked is the connection that goes when one too many comes: silent ones
+// first, since a tool that is idle loses its next call.
+func (s *Server) victimLocked() net.Conn {
+	for _, l := range []*list.List{s.mu.fresh, s.mu.idle} {
+		if first := l.Front(); first != nil {
+			c, ok := l.Remove(first).(net.Conn)
+			if ok {
+				s.mu.conns[c] = place{}
+				return c
+			}
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -309,16 +310,24 @@ func TestConnectionsAreBoundedByNumber(t *testing.T) {
 				t.Errorf("connection %d: %+v", i, got)
 			}
 		}
-		for range 3 { // silent ones, beyond the bound: the longest idle goes
+		for range 20 { // silent ones, beyond the bound: the oldest of them goes
 			conns = append(conns, ln.dial())
 			synctest.Wait()
 		}
 		if n := s.Connections(); n > 10 {
 			t.Errorf("%d connections", n)
 		}
-		if _, err := conns[0].Read(make([]byte, 1)); err == nil {
-			t.Error("the connection that was idle longest is still there")
+		if _, err := conns[10].Read(make([]byte, 1)); err == nil {
+			t.Error("the oldest silent connection is still there")
 		}
+		if got := call(conns[0]); got.status != 200 {
+			t.Errorf("a tool that was idle lost its connection to silent ones: %+v", got)
+		}
+		late := ln.dial()
+		if got := call(late); got.status != 200 {
+			t.Errorf("a tool that comes now: %+v", got)
+		}
+		conns = append(conns, late)
 		for _, c := range conns {
 			_ = c.Close()
 		}
@@ -366,6 +375,41 @@ func TestDrainLetsCallsEnd(t *testing.T) {
 	}
 }
 
+// A connection that is dropped makes old clients send the write again, and the
+// next process would do it twice.
+func TestCallsThatADrainCutsAreAnswered(t *testing.T) {
+	in, one := make(chan struct{}, 2), limit.New(limit.Options{InFlight: 1})
+	s := start(t, func(_ http.ResponseWriter, r *http.Request) {
+		in <- struct{}{}
+		<-r.Context().Done()
+	}, func(st *proxy.State, _ *proxy.Listener) { st.Scripts["pub"].Limiter = one })
+	flight, held := make(chan result, 1), make(chan result, 1)
+	go func() { flight <- s.post(createShot) }()
+	<-in
+	go func() { held <- s.post(createShot) }()
+	for { // until the second call waits: there is no event for it
+		if _, queued := one.Stats(); queued == 1 {
+			break
+		}
+		runtime.Gosched()
+	}
+	s.proxy.Drain()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.server.Shutdown(over); err == nil {
+		t.Error("the drain was not over")
+	}
+	if r := <-flight; r.status != 500 || !strings.Contains(r.body, "it may have been done") {
+		t.Errorf("in flight: %+v", r)
+	}
+	if r := <-held; r.header.Get("Stagedoor-Refused") != string(proxy.Busy) || !strings.Contains(r.body, "it was not sent") {
+		t.Errorf("held: %+v", r)
+	}
+	if n := len(s.received()); n != 1 {
+		t.Errorf("the site saw %d calls", n)
+	}
+}
+
 // pass lets the bubble's clock go on.
 func pass(d time.Duration) { <-time.NewTimer(d).C }
 
@@ -405,7 +449,7 @@ func TestHangUpIsNoRefusal(t *testing.T) {
 					done := make(chan any)
 					go func() {
 						defer func() { done <- recover() }()
-						p.Handler(l.Name).ServeHTTP(w, asked(t, ctx, bytes.NewReader([]byte(readShot))))
+						p.Handler(l.Name).ServeHTTP(w, asked(t, ctx, bytes.NewReader([]byte(readShot+strings.Repeat(" ", 65<<10)))))
 					}()
 					if !early {
 						synctest.Wait()
