@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"stagedoor/admin"
+	"stagedoor/audit"
 	"stagedoor/cli"
 	"stagedoor/config"
 	"stagedoor/flowsite"
@@ -429,6 +430,9 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{"500 to 1, from 8 MiB on", "proxy/forward.go", `ratioFrom = 8 << 20`},
 		{"an answer's header | 64 KiB", "upstream/upstream.go", `maxHeaderBytes = 64 << 10`},
 		{fmt.Sprintf("the admin address | %d connections", admin.MaxConns), "admin/server.go", `MaxConns`},
+		{fmt.Sprintf("for 10 s | %d of one listener", audit.MaxKinds), "audit/repeat.go", `RepeatWindow = 10 \* time.Second`},
+		{fmt.Sprintf("%d in all; beyond it %d groups", audit.MaxRepeats, audit.MaxGroups), "audit/repeat.go", `MaxGroups`},
+		{fmt.Sprintf("of a refusal names | %d, %d |", audit.MaxList, audit.MaxRefusedTypes), "audit/encode.go", `MaxRefusedTypes`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyTime = 15 \* time.Second`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyRate = 64 << 10`},
 	} {

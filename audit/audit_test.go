@@ -538,23 +538,230 @@ func TestRefusalsOfAnotherKindOfCallerAreNotCountedTogether(t *testing.T) {
 	}
 }
 
-func TestRefusalKindsAreBounded(t *testing.T) {
+// refused is a refusal of a caller's that chooses what it asks for.
+func refused(id, caller, method string) audit.Event {
+	return audit.Event{
+		Kind: audit.RefusedCall, ID: id, Listener: "tools", Caller: caller, Script: "ev", Method: method, Group: "write",
+		Types: []string{"T" + method}, Decision: audit.Refuse, Rule: "stagedoor.yaml:" + method, Reason: "no_rule",
+		CallerCredential: audit.CredPlaceholder, SudoAsLogin: "u" + method,
+	}
+}
+
+// refusals is how many calls the refused and repeat lines of a log stand for.
+func refusals(t *testing.T, log string) (calls, alone, repeats int) {
+	t.Helper()
+	for _, m := range lines(t, log) {
+		switch m["ev"] {
+		case "refused":
+			alone++
+			calls++
+		case "repeat":
+			n, ok := m["count"].(float64)
+			if !ok {
+				t.Errorf("repeat line: %v", m)
+			}
+			repeats++
+			calls += int(n)
+		}
+	}
+	return calls, alone, repeats
+}
+
+// TestCallerCannotFillTheLogWithFreshRefusals: what makes each of them another
+// kind is the caller's to choose, and rotation would delete all else.
+func TestCallerCannotFillTheLogWithFreshRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const windows, calls = 3, 2000
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for w := range windows {
+			for i := range calls {
+				e := refused(fmt.Sprint("r", w, "-", i), "127.0.0.1", fmt.Sprint("m", w, "-", i))
+				if err := l.Refused(&e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pause(audit.RepeatWindow + time.Second)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n, alone, repeats := refusals(t, b.String())
+		if n != windows*calls || alone != windows*(audit.MaxKinds+1) || repeats != windows {
+			t.Errorf("%d of %d calls, in %d refused and %d repeat lines", n, windows*calls, alone, repeats)
+		}
+		verified(t, b.String(), 2+alone+repeats)
+		for _, m := range lines(t, b.String()) {
+			if m["ev"] != "repeat" {
+				continue
+			}
+			if m["first_id"] != fmt.Sprint("r0-", audit.MaxKinds) || m["last_id"] != fmt.Sprint("r0-", calls-1) ||
+				m["listener"] != "tools" || m["caller"] != "127.0.0.1" || m["script"] != "ev" || m["reason"] != "no_rule" ||
+				m["decision"] != "refuse" || m["caller_credential"] != "placeholder" {
+				t.Errorf("repeat line: %v", m)
+			}
+			for _, chosen := range []string{"method", "group", "types", "rule", "sudo_as_login"} {
+				if _, ok := m[chosen]; ok {
+					t.Errorf("a line for many kinds has %s: %v", chosen, m)
+				}
+			}
+			break
+		}
+	})
+}
+
+// What one caller does takes nothing from what is told of others, and a legacy
+// key shows whatever else there is.
+func TestFreshRefusalsHideNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b buffer
 		l := open(t, audit.Options{Sink: &b})
-		for range 2 {
-			for i := range audit.MaxRepeats + 10 {
-				_ = l.Refused(&audit.Event{Kind: audit.RefusedCall, Method: fmt.Sprint(i)})
+		refuse := func(e audit.Event) {
+			t.Helper()
+			if err := l.Refused(&e); err != nil {
+				t.Error(err)
 			}
 		}
-		_ = l.Close()
-		if got := strings.Count(b.String(), `"ev":"refused"`); got != audit.MaxRepeats+20 {
-			t.Errorf("%d refusals written", got)
+		for i := range audit.MaxKinds + 10 {
+			refuse(refused("fresh", "127.0.0.1", fmt.Sprint("m", i)))
 		}
-		if got := strings.Count(b.String(), `"ev":"repeat"`); got != audit.MaxRepeats {
-			t.Errorf("%d repeats written", got)
+		for _, change := range []func(*audit.Event){
+			func(e *audit.Event) { e.ID, e.CallerCredential = "key", audit.CredLiveKey },
+			func(e *audit.Event) { e.ID, e.CallerCredential = "old key", audit.CredOldKey },
+			func(e *audit.Event) { e.ID, e.Caller = "caller", "127.0.0.2" },
+			func(e *audit.Event) { e.ID, e.Script = "script", "other" },
+			func(e *audit.Event) { e.ID, e.Reason = "reason", "sudo" },
+			func(e *audit.Event) { e.ID, e.Listener = "listener", "other" },
+		} {
+			e := refused("", "127.0.0.1", "another")
+			change(&e)
+			refuse(e)
+			if got := kinds(t, b.String()); !strings.HasSuffix(got, " refused:"+e.ID) {
+				t.Errorf("%s is not told at once", e.ID)
+			}
+		}
+		// A window that was there keeps its count.
+		refuse(refused("again", "127.0.0.1", "m0"))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		own := slices.ContainsFunc(lines(t, b.String()), func(m map[string]any) bool {
+			return m["ev"] == "repeat" && m["method"] == "m0" && m["count"] == 1.0 && m["last_id"] == "again"
+		})
+		if !own {
+			t.Errorf("no repeat line of m0:\n%s", b.String())
 		}
 	})
+}
+
+// TestFirstOfManyKindsIsWrittenOrTriedAgain: a line that was not written is not
+// repeated by others.
+func TestFirstOfManyKindsIsWrittenOrTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for i := range audit.MaxKinds {
+			e := refused("fresh", "127.0.0.1", fmt.Sprint("m", i))
+			if err := l.Refused(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.set(func() { b.fail = errors.New("no space") })
+		e := refused("lost", "127.0.0.1", "x")
+		if err := l.Refused(&e); err == nil {
+			t.Error("no error of a sink that fails")
+		}
+		b.set(func() { b.fail = nil })
+		e = refused("first", "127.0.0.1", "y")
+		if err := l.Refused(&e); err != nil {
+			t.Error(err)
+		}
+		if got := kinds(t, b.String()); !strings.HasSuffix(got, "refused:first") {
+			t.Error(got)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// However many callers there are (each loopback address is one), nobody's
+// refusals are written one by one.
+func TestRefusalKindsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const windows, callers = 2, audit.MaxRepeats + audit.MaxGroups + 500
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for i := range windows * 2 * callers {
+			e := refused("r", fmt.Sprint("c", i%callers), "delete")
+			if err := l.Refused(&e); err != nil {
+				t.Fatal(err)
+			}
+			if i == 2*callers-1 {
+				pause(audit.RepeatWindow + time.Second)
+			}
+		}
+		key := refused("key", "late", "delete")
+		key.CallerCredential = audit.CredLiveKey
+		if err := errors.Join(l.Refused(&key), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		n, alone, repeats := refusals(t, b.String())
+		const most = audit.MaxRepeats + audit.MaxGroups + 1
+		if want := windows*2*callers + 1; n != want || alone != windows*most+1 || repeats != windows*most {
+			t.Errorf("%d of %d calls, in %d refused and %d repeat lines, want %d of each in a window", n, want, alone, repeats, most)
+		}
+		rest := slices.IndexFunc(lines(t, b.String()), func(m map[string]any) bool {
+			return m["ev"] == "repeat" && m["count"] == 999.0
+		})
+		if rest < 0 {
+			t.Fatal("no line for everything else")
+		}
+		m := lines(t, b.String())[rest]
+		for _, of := range []string{"listener", "caller", "script", "reason", "method", "decision"} {
+			if _, ok := m[of]; ok {
+				t.Errorf("the line for everything else has %s: %v", of, m)
+			}
+		}
+		if m["caller_credential"] != "placeholder" {
+			t.Errorf("the line for everything else: %v", m)
+		}
+		verified(t, b.String(), 2+alone+repeats)
+	})
+}
+
+// A refusal names few types: what is refused is the caller's to choose.
+func TestRefusalsNameFewTypes(t *testing.T) {
+	types := make([]string, audit.MaxList+6)
+	for i := range types {
+		types[i] = fmt.Sprint("Type", i)
+	}
+	var b buffer
+	l := open(t, audit.Options{Sink: &b})
+	call := audit.Event{Kind: audit.Intent, ID: "a", Types: types}
+	no := audit.Event{Kind: audit.RefusedCall, ID: "b", Reason: "no_rule", Types: types}
+	if err := errors.Join(l.Append(&call), l.Refused(&no), l.Refused(&no)); err != nil {
+		t.Fatal(err)
+	}
+	// One type more is another kind, also among those that are not named.
+	no.Types = append(no.Types, "More")
+	few := audit.Event{Kind: audit.RefusedCall, ID: "c", Reason: "no_rule", Types: types[:audit.MaxRefusedTypes]}
+	if err := errors.Join(l.Refused(&no), l.Refused(&few), l.Refused(&few), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range lines(t, b.String()) {
+		if ts, ok := m["types"].([]any); ok {
+			got = append(got, fmt.Sprint(m["ev"], " ", len(ts), " ", m["types_more"]))
+		}
+	}
+	slices.Sort(got[4:]) // windows end in no order
+	want := []string{
+		"intent 64 6", "refused 8 62", "refused 8 63", "refused 8 <nil>", "repeat 8 62", "repeat 8 <nil>",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
 }
 
 func TestClosed(t *testing.T) {

@@ -15,6 +15,9 @@ const (
 	// MaxList is how many strings of a list are written at most: 64. A field
 	// NAME_more says how many were left out.
 	MaxList = 64
+	// MaxRefusedTypes is the same for the types of a [RefusedCall] or [Repeat]:
+	// 8. What is refused may be anything, and as often as its caller likes.
+	MaxRefusedTypes = 8
 	// maxLine bounds a line: every string and list at its bound, every byte of
 	// them escaped, is less. A reader may refuse longer ones.
 	maxLine = 256 << 10
@@ -58,7 +61,7 @@ func appendCall(b []byte, e *Event) []byte {
 	b = str(b, `,"site_name":`, e.SiteName)
 	b = str(b, `,"method":`, e.Method)
 	b = str(b, `,"group":`, e.Group)
-	b = list(b, "types", e.Types)
+	b = list(b, "types", e.Types, maxTypes(e.Kind), e.moreTypes)
 	b = num(b, `,"parts":`, int64(e.Parts))
 	b = num(b, `,"cost":`, int64(e.Cost))
 	b = str(b, `,"decision":`, string(e.Decision))
@@ -66,7 +69,7 @@ func appendCall(b []byte, e *Event) []byte {
 	b = str(b, `,"reason":`, e.Reason)
 	b = str(b, `,"key_version":`, e.KeyVersion)
 	b = str(b, `,"caller_credential":`, string(e.CallerCredential))
-	b = list(b, "dropped_auth", e.DroppedAuth)
+	b = list(b, "dropped_auth", e.DroppedAuth, MaxList, 0)
 	b = str(b, `,"sudo_as_login":`, e.SudoAsLogin)
 	b = str(b, `,"session_uuid":`, e.SessionUUID)
 	return num(b, `,"bytes_in":`, e.BytesIn)
@@ -132,21 +135,29 @@ func str(b []byte, key, s string) []byte {
 	return appendString(append(b, key...), s, MaxString)
 }
 
-func list(b []byte, name string, items []string) []byte {
+func maxTypes(kind Kind) int {
+	if kind == RefusedCall || kind == Repeat {
+		return MaxRefusedTypes
+	}
+	return MaxList
+}
+
+// list appends up to limit items, and how many are left out; more already are.
+func list(b []byte, name string, items []string, limit, more int) []byte {
 	if len(items) == 0 {
 		return b
 	}
 	b = append(b, ',', '"')
 	b = append(b, name...)
 	b = append(b, `":[`...)
-	for i, s := range items[:min(len(items), MaxList)] {
+	for i, s := range items[:min(len(items), limit)] {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = appendString(b, s, MaxItem)
 	}
 	b = append(b, ']')
-	if more := len(items) - MaxList; more > 0 {
+	if more += max(0, len(items)-limit); more > 0 {
 		b = append(b, ',', '"')
 		b = append(b, name...)
 		b = strconv.AppendInt(append(b, `_more":`...), int64(more), 10)

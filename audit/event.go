@@ -105,8 +105,10 @@ type Event struct {
 	Script, SiteName string
 	// Method is the call, Group what it counts as (read, create ...).
 	Method, Group string
-	// Types are the entity types it touches; [MaxList] of them are written.
-	Types []string
+	// Types are the entity types it touches; [MaxList] of them are written, and
+	// [MaxRefusedTypes] of a refusal.
+	Types     []string
+	moreTypes int // of a Repeat: how many are not in Types
 	// Parts is how many calls a batch holds, Cost what it takes of the limit.
 	Parts, Cost int
 	Decision    Decision

@@ -46,7 +46,8 @@ func (s *sink) open() (tail, error) {
 	return t, nil
 }
 
-// openFile opens Options.Path in place of what is open now.
+// openFile opens Options.Path in place of what is open now. A file that others
+// may write is refused: they could write a history of their own, chain and all.
 func (s *sink) openFile() error {
 	f, err := os.OpenFile(s.opts.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, fileMode)
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *sink) openFile() error {
 	}
 	st, err := f.Stat()
 	if err == nil && st.Mode().IsRegular() {
-		err = lock(f)
+		err = errors.Join(ours(st, s.opts.Path), lock(f))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())

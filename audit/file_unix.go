@@ -19,6 +19,18 @@ func lock(f *os.File) error {
 	return nil
 }
 
+// ours is an error that says what to run when others than root and we may write
+// the file.
+func ours(st os.FileInfo, path string) error {
+	if st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s may be written by others; run: chmod go-w %s", path, path)
+	}
+	if s, ok := st.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d, who may change it; run: chown %d %s", path, s.Uid, os.Geteuid(), path)
+	}
+	return nil
+}
+
 // freeIn is the space in bytes that a folder's disk has for an unprivileged
 // writer, or -1.
 func freeIn(dir string) int64 {
