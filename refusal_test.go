@@ -249,7 +249,7 @@ func TestWhatAnArtistReadsWhereTheScriptIsNotKnown(t *testing.T) {
 			})
 			s.refuses(p, site, refusal{
 				reason: proxy.ScriptUnknown, before: `sg = new(script_name='roto')`, call: oneShot, says: "the script roto is not served on this listener",
-				advice: "listeners serve the scripts that their configuration names; check the tool's script_name",
+				advice: "it serves comp-publisher, ingest; check the tool's script_name",
 			})
 			s.refuses(p, site, refusal{
 				reason: proxy.ScriptUnnamed, before: `sg = new(script_name=None, api_key=None, session_token='a session')`, call: oneShot,
