@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"stagedoor/flow"
+	"stagedoor/internal/trust"
 	"stagedoor/policy"
 )
 
@@ -291,7 +292,7 @@ func read(path string, serve bool) (_ []byte, err error) {
 			Hint: "chmod go-w " + path,
 		}}
 	}
-	if uid, is := foreign(st); is && serve {
+	if uid, is := trust.Foreign(st); is && serve {
 		return nil, Errors{{
 			File: path, Severity: Error,
 			Msg:  fmt.Sprintf("this file belongs to user %d, who may change it, and so grant anything", uid),
@@ -312,7 +313,7 @@ func Parse(name string, data []byte) (*Config, []Diagnostic) {
 	if root := r.tree(data); root != nil {
 		r.root(root)
 	}
-	ds := finish(name, r.diags)
+	ds := r.diagnostics()
 	if hasErrors(ds) {
 		return nil, ds
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -98,47 +97,75 @@ func hasErrors(ds []Diagnostic) bool {
 // maxDiagnostics bounds how much is said about one file.
 const maxDiagnostics = 100
 
-// finish sorts by place and cuts what is too much.
-func finish(file string, ds []Diagnostic) []Diagnostic {
-	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(a.Severity, b.Severity))
+// finding is a diagnostic before its line is looked up: which parts of the line
+// may be shown is only known at the end.
+type finding struct {
+	at        place
+	severity  Severity
+	msg, hint string
+}
+
+// diagnostics sorts what was found by place, and cuts what is too much.
+func (r *reading) diagnostics() []Diagnostic {
+	found := r.found
+	slices.SortStableFunc(found, func(a, b finding) int {
+		return cmp.Or(cmp.Compare(a.at.line, b.at.line), cmp.Compare(a.at.col, b.at.col), cmp.Compare(a.severity, b.severity))
 	})
-	if len(ds) <= maxDiagnostics {
-		return ds
+	more := max(0, len(found)-maxDiagnostics)
+	var ds []Diagnostic
+	for i := range found[:len(found)-more] {
+		ds = append(ds, r.diagnostic(&found[i]))
 	}
-	refused, more := hasErrors(ds), len(ds)-maxDiagnostics
-	ds = append(slices.Clip(ds[:maxDiagnostics]), Diagnostic{
-		File: file, Severity: Warning, Msg: fmt.Sprintf("%d more problems are not shown", more),
-	})
-	if refused {
-		ds[maxDiagnostics].Severity = Error
+	if more > 0 {
+		last := Diagnostic{File: r.file, Severity: Warning, Msg: fmt.Sprintf("%d more problems are not shown", more)}
+		if slices.ContainsFunc(found, func(f finding) bool { return f.severity == Error }) {
+			last.Severity = Error
+		}
+		ds = append(ds, last)
 	}
 	return ds
 }
 
-// newDiagnostic fills in the source line, with secrets blanked out.
-func newDiagnostic(file string, lines []string, at place, s Severity, msg, hint string) Diagnostic {
-	d := Diagnostic{File: file, Severity: s, Msg: msg, Hint: hint}
-	if at.line < 1 || at.line > len(lines) {
+// diagnostic fills in the source line, with secrets blanked out.
+func (r *reading) diagnostic(f *finding) Diagnostic {
+	d := Diagnostic{File: r.file, Severity: f.severity, Msg: redact(f.msg), Hint: redact(f.hint)}
+	if f.at.line < 1 || f.at.line > len(r.lines) {
 		return d
 	}
-	src := []rune(lines[at.line-1])
-	start := min(max(at.col-1, 0), len(src))
-	end := min(start+max(at.span, 1), len(src))
-	d.Line, d.Col = at.line, start+1
-	src, start, end = blank(src, secretsOf(lines, at.line-1), start, end)
+	src := r.runes(f.at.line)
+	start := min(max(f.at.col-1, 0), len(src))
+	end := min(start+max(f.at.span, 1), len(src))
+	d.Line, d.Col = f.at.line, start+1
+	if r.foreign {
+		return d
+	}
+	src, start, end = blank(src, r.secrets(f.at.line), start, end)
 	src, start, end = window(src, start, end)
 	d.caret, d.Span = start, max(end-start, 1)
-	for i, r := range src {
+	for i, c := range src {
 		switch {
-		case r == '\t':
+		case c == '\t':
 			src[i] = ' '
-		case !unicode.IsPrint(r):
+		case !unicode.IsPrint(c):
 			src[i] = unicode.ReplacementChar
 		}
 	}
 	d.Source = strings.TrimRight(string(src), " ")
 	return d
+}
+
+// secrets finds the stretches of a line that must not be shown, once for all
+// that is said about it.
+func (r *reading) secrets(line int) []stretch {
+	if r.blanks == nil {
+		r.blanks = map[int][]stretch{}
+	}
+	s, done := r.blanks[line]
+	if !done {
+		s = merge(append(secretsOf(r.lines, line-1), r.hidden[line]...))
+		r.blanks[line] = s
+	}
+	return s
 }
 
 // maxSource is how much of a line is shown.
@@ -157,95 +184,3 @@ func window(src []rune, start, end int) (cut []rune, from, to int) {
 	}
 	return src[first:last], start - first, max(end-first, start-first+1)
 }
-
-// stretch is a part of a line, in characters.
-type stretch struct{ from, to int }
-
-// blank puts "…" in place of each stretch and moves start and end along.
-func blank(src []rune, hide []stretch, start, end int) (shown []rune, from, to int) {
-	move := func(at int) int {
-		less := 0
-		for _, h := range hide {
-			switch {
-			case at >= h.to:
-				less += h.to - h.from - 1
-			case at > h.from:
-				less += at - h.from
-			}
-		}
-		return at - less
-	}
-	last := 0
-	for _, h := range hide {
-		shown = append(append(shown, src[last:h.from]...), '…')
-		last = h.to
-	}
-	shown = append(shown, src[last:]...)
-	from = move(start)
-	return shown, from, max(move(end), from+1)
-}
-
-var (
-	// secretKey finds a field whose name says that its value is a secret.
-	secretKey = regexp.MustCompile(`(?i)(?:^|[\s{,\["'])(?:[a-z0-9_.-]*[_.-])?(?:token|secret|secret_id|secretid|api_?key|passw(?:or)?d|passphrase|private_key|credentials?)["']?[ \t]*:[ \t]*`)
-	// userInfo finds user and password in a URL.
-	userInfo = regexp.MustCompile(`://[^/\s"'@]*@`)
-	// vaultToken finds what looks like a Vault token.
-	vaultToken = regexp.MustCompile(`\b(?:hv[sbr]\.[A-Za-z0-9_-]{4,}|[sbr]\.[A-Za-z0-9]{20,})`)
-)
-
-// secretName says whether a field of this name would hold a secret.
-func secretName(name string) bool { return secretKey.MatchString(name + ":") }
-
-// secretsOf finds the stretches of line i that must not be shown: what follows
-// a field with a secret's name, also on the lines below it, and what looks like
-// a credential wherever it stands.
-func secretsOf(lines []string, i int) []stretch {
-	line := lines[i]
-	indent := indentOf(line)
-	within := indent
-	for j := i - 1; j >= 0 && within > 0; j-- {
-		if strings.TrimSpace(lines[j]) == "" || indentOf(lines[j]) >= within {
-			continue
-		}
-		within = indentOf(lines[j])
-		if secretKey.MatchString(lines[j]) && len(line) > indent {
-			return []stretch{runes(line, indent, len(line))}
-		}
-	}
-	var out []stretch
-	for _, m := range userInfo.FindAllStringIndex(line, -1) {
-		if m[1]-m[0] > len("://@") {
-			out = append(out, runes(line, m[0]+len("://"), m[1]-1))
-		}
-	}
-	for _, m := range vaultToken.FindAllStringIndex(line, -1) {
-		out = append(out, runes(line, m[0], m[1]))
-	}
-	if m := secretKey.FindStringIndex(line); m != nil && m[1] < len(line) {
-		out = append(out, runes(line, m[1], len(line)))
-	}
-	return merge(out)
-}
-
-// runes turns a stretch of bytes into one of characters.
-func runes(line string, from, to int) stretch {
-	n := len([]rune(line[:from]))
-	return stretch{n, n + len([]rune(line[from:to]))}
-}
-
-// merge sorts stretches and joins those that overlap.
-func merge(in []stretch) []stretch {
-	slices.SortFunc(in, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
-	var out []stretch
-	for _, s := range in {
-		if n := len(out); n > 0 && s.from <= out[n-1].to {
-			out[n-1].to = max(out[n-1].to, s.to)
-			continue
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
-func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " \t-")) }

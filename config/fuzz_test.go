@@ -34,12 +34,18 @@ func TestFuzzConfigHasSeeds(t *testing.T) {
 }
 
 // FuzzConfig: what is accepted means the same when it is written out and read
-// again; what is refused says why, and gives no configuration.
+// again; what is refused says why, and gives no configuration; and a key under a
+// field that is not known never shows, whatever stands before it.
 func FuzzConfig(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(s)
 	}
+	canary := canaries()["application key"]
 	f.Fuzz(func(t *testing.T, data []byte) {
+		_, planted := config.Parse("stagedoor.yaml", []byte(string(data)+"\nplanted: "+canary+"\n"))
+		if s := shown(t, planted, canary); s != "" {
+			t.Errorf("shows %s", s)
+		}
 		c, ds := config.Parse("stagedoor.yaml", data)
 		if c == nil {
 			if len(ds) == 0 || !strings.Contains(config.Format(ds), "error: ") {

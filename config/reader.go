@@ -16,20 +16,23 @@ type reading struct {
 	file  string // as it was given
 	base  string // its last part, for rules
 	lines []string
-	diags []Diagnostic
+	found []finding
 	cfg   *Config
 	seen  seen
+
+	wideAt  int // the line that wide is, from 1
+	wide    []rune
+	foreign bool              // this is no configuration: no line of it is shown
+	hidden  map[int][]stretch // by line: what hide was told of
+	blanks  map[int][]stretch // by line: all that is not shown
 }
 
 func (r *reading) error(at place, msg, hint string) {
-	r.diags = append(r.diags, newDiagnostic(r.file, r.lines, at, Error, msg, hint))
-	if at.line == 0 {
-		r.diags[len(r.diags)-1].File = r.file
-	}
+	r.found = append(r.found, finding{at, Error, msg, hint})
 }
 
 func (r *reading) warn(at place, msg, hint string) {
-	r.diags = append(r.diags, newDiagnostic(r.file, r.lines, at, Warning, msg, hint))
+	r.found = append(r.found, finding{at, Warning, msg, hint})
 }
 
 // value is an error about a field's value.
@@ -59,12 +62,14 @@ func (r *reading) object(n *node, where string, fields []field, later ...string)
 		for i, f := range fields {
 			names[i] = f.name
 		}
+		r.hide(n)
 		r.value(n, "fields are wanted here, this is "+n.kind.String(), "known here: "+strings.Join(names, ", "))
 		return false
 	}
 	for _, v := range n.fields {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == v.key.text })
 		if i < 0 {
+			r.hide(v)
 			r.unknown(v.key, where, fields, later)
 			continue
 		}
@@ -192,9 +197,9 @@ func (r *reading) texts(dst *[]string, each func(*string) reader) reader {
 	}
 }
 
-// path reads the absolute path of a file.
+// path reads the absolute path of a file. What is no path may be the key itself.
 func (r *reading) path(dst *string) reader {
-	return r.textLike(dst, func(s string) (msg, hint string) {
+	read := r.textLike(dst, func(s string) (msg, hint string) {
 		switch {
 		case vaultToken.MatchString(s):
 			return "looks like a Vault token: no secret belongs in this file", "put it in a file with mode 0600, and name that file"
@@ -203,14 +208,18 @@ func (r *reading) path(dst *string) reader {
 		}
 		return "", ""
 	})
-}
-
-func absolute(s string) bool {
-	drive := regexp.MustCompile(`^[A-Za-z]:[\\/]`)
-	return strings.HasPrefix(s, "/") || drive.MatchString(s)
+	return func(n *node) {
+		if n.kind != kindText || !pathLike(n.text) {
+			r.hide(n)
+		}
+		read(n)
+	}
 }
 
 func lastPart(s string) string {
+	if !pathLike(s) {
+		return "FILE"
+	}
 	s = s[strings.LastIndexAny(s, `/\`)+1:]
 	if s == "" || s == "." || s == ".." || s == "~" {
 		return "FILE"

@@ -64,6 +64,7 @@ func (r *reading) item(n *node) (rules []policy.Rule, pos []rulePos) {
 	case kindMap:
 		for _, v := range n.fields {
 			if slices.Contains(laterRules(), v.key.text) {
+				r.hide(v)
 				r.error(v.key.place, v.key.text+" in a rule is not yet known by this version", "remove it, or use a newer stagedoor")
 				continue
 			}
@@ -85,7 +86,7 @@ func (r *reading) item(n *node) (rules []policy.Rule, pos []rulePos) {
 // targets reads what a verb reaches: Shot, Shot.code, a list of these, or
 // {Shot: [code, project]}.
 func (r *reading) targets(n *node, rule *policy.Rule, p *rulePos) bool {
-	before := len(r.diags)
+	before := len(r.found)
 	switch n.kind {
 	case kindText:
 		r.target(n, rule, p)
@@ -106,10 +107,10 @@ func (r *reading) targets(n *node, rule *policy.Rule, p *rulePos) bool {
 		r.value(n, "names nothing", hint)
 		return false
 	}
-	if len(rule.Targets) == 0 && len(r.diags) == before {
+	if len(rule.Targets) == 0 && len(r.found) == before {
 		r.value(n, "names nothing: this rule can never match", "name a type, or remove the line")
 	}
-	return len(r.diags) == before
+	return len(r.found) == before
 }
 
 // target adds Type or Type.field, to the target of the same type if there is

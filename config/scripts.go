@@ -18,6 +18,7 @@ const maxScriptName = 128
 func (r *reading) scripts(n *node) {
 	switch {
 	case n.kind != kindMap:
+		r.hide(n)
 		r.value(n, "scripts by name are wanted here, this is "+n.kind.String(), "write NAME: {active: PATH, allow: [{read: Shot}]}")
 		return
 	case len(n.fields) == 0:
@@ -45,7 +46,7 @@ func (r *reading) script(n *node) {
 	}
 	pos := scriptPos{node: n}
 	var keyField string
-	before := len(r.diags)
+	before := len(r.found)
 	session, user := "keep", "refuse"
 	ok := r.object(n, fmt.Sprintf("script %q", s.Name), []field{
 		{"active", func(v *node) { pos.active = v; r.active(&s, &keyField)(v) }, ""},
@@ -64,7 +65,7 @@ func (r *reading) script(n *node) {
 	r.cfg.Scripts = append(r.cfg.Scripts, s)
 	r.seen.scripts = append(r.seen.scripts, pos)
 	if ok {
-		r.keyOf(&r.cfg.Scripts[len(r.cfg.Scripts)-1], pos, keyField, len(r.diags) > before)
+		r.keyOf(&r.cfg.Scripts[len(r.cfg.Scripts)-1], pos, keyField, len(r.found) > before)
 	}
 }
 
@@ -98,7 +99,8 @@ func (r *reading) contact() string {
 	return ""
 }
 
-// active reads a path in Vault, with the key's field after a #.
+// active reads a path in Vault, with the key's field after a #. What is no path
+// may be the key itself.
 func (r *reading) active(s *Script, field *string) reader {
 	var path string
 	read := r.textLike(&path, func(v string) (msg, hint string) {
@@ -106,12 +108,24 @@ func (r *reading) active(s *Script, field *string) reader {
 		if has && !validField(f) {
 			return "has no field name after the #", "write PATH, or PATH#FIELD"
 		}
+		if !strings.Contains(p, "/") && keyLike(p) {
+			return "looks like a key: no secret belongs in this file", "name the path in Vault where it is: flow/NAME"
+		}
 		return badVaultPath(p)
 	})
 	return func(n *node) {
+		if n.kind != kindText || keyLike(n.text) || noVaultPath(n.text) {
+			r.hide(n)
+		}
 		read(n)
 		s.Active, *field, _ = strings.Cut(path, "#")
 	}
+}
+
+// noVaultPath says whether a text is not even meant as a path in Vault.
+func noVaultPath(s string) bool {
+	msg, _ := badVaultPath(s)
+	return msg != "" && (!strings.Contains(s, "/") || strings.ContainsAny(s, " \t"))
 }
 
 func validField(s string) bool {

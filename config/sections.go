@@ -31,6 +31,7 @@ func laterTop() []string {
 func (r *reading) root(n *node) {
 	c := r.cfg
 	r.seen.top = n
+	r.foreign = r.foreign || n.kind != kindMap
 	ok := r.object(n, "", []field{
 		{"version", r.version, "1"},
 		{"site", r.site, "https://STUDIO.shotgrid.autodesk.com"},
@@ -88,6 +89,8 @@ func (r *reading) url(n *node, s, example string) (*url.URL, bool) {
 		r.value(n, quoted(n)+" is no address", "write "+example)
 	case u.User != nil:
 		r.value(n, "user and password don't belong in this file", "write "+u.Scheme+"://"+u.Host)
+	case strings.Contains(s, "@"): // a password with a sign that ends the host
+		r.value(n, "user and password don't belong in this file", "write "+example)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
 		r.value(n, quoted(n)+" says more than a host", "write "+u.Scheme+"://"+u.Host)
 	case !validHost(u.Hostname()) || !validPort(u):

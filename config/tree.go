@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -127,6 +128,7 @@ func (r *reading) characters(data []byte) (string, bool) {
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	r.lines = strings.Split(text, "\n")
+	r.foreign = !slices.ContainsFunc(r.lines, ownField.MatchString)
 	for i, line := range r.lines {
 		if !utf8.ValidString(line) {
 			good := validPrefix(line)
@@ -377,10 +379,12 @@ func (r *reading) mapping(out *node, values []*ast.MappingValueNode, flow bool, 
 			out.place = k.place // a block starts with its first field, not with that one's colon
 		}
 		if k.kind != kindText {
+			r.hide(r.node(v.Value, k, depth+1))
 			r.error(k.place, "a field's name must be text", "put it in quotes")
 			continue
 		}
 		if line, twice := seen[k.text]; twice {
+			r.hide(r.node(v.Value, k, depth+1)) // it may be the second of one that is not known
 			r.error(k.place, fmt.Sprintf("%s is given twice", quoted(k)), fmt.Sprintf("the first is in line %d", line))
 			continue
 		}
@@ -409,17 +413,28 @@ func (r *reading) span(n *node) int {
 	if n.line < 1 || n.line > len(r.lines) || n.kind == kindMap || n.kind == kindList {
 		return max(n.span, 1)
 	}
-	line := []rune(r.lines[n.line-1])
+	line := r.runes(n.line)
 	if n.col < 1 || n.col > len(line) {
 		return 1
 	}
-	rest := string(line[n.col-1:])
-	for _, q := range []*regexp.Regexp{doubleQuoted, singleQuoted} {
-		if m := q.FindString(rest); m != "" {
-			return utf8.RuneCountInString(m)
+	if first := line[n.col-1]; first == '"' || first == '\'' {
+		rest := string(line[n.col-1:])
+		for _, q := range []*regexp.Regexp{doubleQuoted, singleQuoted} {
+			if m := q.FindString(rest); m != "" {
+				return utf8.RuneCountInString(m)
+			}
 		}
 	}
 	return max(1, min(utf8.RuneCountInString(n.text), len(line)-n.col+1))
+}
+
+// runes is a line in characters; it keeps the last one, which may be long and
+// hold many values.
+func (r *reading) runes(line int) []rune {
+	if r.wideAt != line {
+		r.wideAt, r.wide = line, []rune(r.lines[line-1])
+	}
+	return r.wide
 }
 
 func tokenPlace(t *token.Token) place {
@@ -435,10 +450,10 @@ const maxQuoted = 60
 
 // quoted is a value as it may be shown in a message.
 func quoted(n *node) string {
-	if n.secret || vaultToken.MatchString(n.text) {
-		return `"…"`
+	if n.secret || vaultToken.MatchString(n.text) || secretKey.MatchString(n.text) {
+		return `"` + mask + `"`
 	}
-	text := userInfo.ReplaceAllString(n.text, "://…@")
+	text := redact(n.text)
 	if c := []rune(text); len(c) > maxQuoted {
 		text = string(c[:maxQuoted]) + "…"
 	}
