@@ -21,6 +21,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/cli"
 	"stagedoor/config"
+	"stagedoor/flow"
 	"stagedoor/flowsite"
 	"stagedoor/proxy"
 )
@@ -420,6 +421,9 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 	if !ok {
 		t.Fatal("the section is gone")
 	}
+	if flow.MaxTypes > audit.MaxList {
+		t.Error("a call may name a type that its record does not list")
+	}
 	for _, b := range []struct{ docs, file, code string }{
 		{"32 KiB, within 10 s", "proxy/server.go", `maxHeader = 32 << 10`},
 		{"32 KiB, within 10 s", "proxy/server.go", `headerTime = 10 \* time.Second`},
@@ -433,6 +437,9 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{fmt.Sprintf("for 10 s | %d of one listener", audit.MaxKinds), "audit/repeat.go", `RepeatWindow = 10 \* time.Second`},
 		{fmt.Sprintf("%d in all; beyond it %d groups", audit.MaxRepeats, audit.MaxGroups), "audit/repeat.go", `MaxGroups`},
 		{fmt.Sprintf("of a refusal names | %d, %d |", audit.MaxList, audit.MaxRefusedTypes), "audit/encode.go", `MaxRefusedTypes`},
+		{fmt.Sprintf("| %d; %d |", flow.MaxParts, flow.MaxReach), "flow/parse.go", `MaxParts`},
+		{fmt.Sprintf("| %d; %d |", flow.MaxTypes, flow.MaxHops), "flow/parse.go", `MaxTypes`},
+		{fmt.Sprintf("of an auth object | %d, 524288, %d |", flow.MaxMembers, flow.MaxAuthKeys), "flow/parse.go", `maxCrowd += 1 << 19`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyTime = 15 \* time.Second`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyRate = 64 << 10`},
 	} {

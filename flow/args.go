@@ -68,16 +68,18 @@ type request struct {
 	seen map[Touch]struct{} // nil while the touches are few
 
 	inBatch            bool
-	listsFields        bool   // return_fields was there
-	project, user      string // linked types, "" when absent
+	listsFields        bool   // return_fields names one
+	user               string // a type, "" when absent
 	entityType, entity string
+	ours, others       bool // a schedule of a project or a person; one of what may be none
 }
 
-func (r *request) touch(t Touch) {
+// touch notes what the call reaches. Repeats are found within a part.
+func (r *request) touch(t Touch) error {
 	c := r.c
 	if len(c.Touches) < shortList {
 		if slices.Contains(c.Touches, t) {
-			return
+			return nil
 		}
 	} else {
 		if r.seen == nil {
@@ -87,22 +89,19 @@ func (r *request) touch(t Touch) {
 			}
 		}
 		if _, ok := r.seen[t]; ok {
-			return
+			return nil
 		}
 		r.seen[t] = struct{}{}
 	}
-	r.w.reach++
 	c.Touches = append(c.Touches, t)
+	return r.w.touched(t.Type)
 }
 
 // path takes a field path, at once if the type that it starts from is known.
 func (r *request) path(path string, use Use) error {
-	if r.w.reach+len(r.pending) >= MaxReach {
-		return shape("more than " + strconv.Itoa(MaxReach) + " fields are named")
-	}
 	if r.c.Type == "" {
 		r.pending = append(r.pending, pending{path, use})
-		return nil
+		return r.w.count()
 	}
 	return hops(r.c.Type, path, use, r.touch)
 }
@@ -110,10 +109,11 @@ func (r *request) path(path string, use Use) error {
 // opaque reads a value that the protocol leaves open. What it reaches can't be
 // told, but for the name of a credential field.
 func (r *request) opaque() error {
-	r.w.noted = func(text string) {
+	r.w.noted = func(text string) error {
 		if name, ok := secretIn(text); ok {
-			r.touch(Touch{Field: name, Use: UseFilter})
+			return r.touch(Touch{Field: name, Use: UseFilter})
 		}
+		return nil
 	}
 	defer func() { r.w.noted = nil }()
 	return r.w.value(nil)
@@ -127,8 +127,7 @@ func (r *request) member(name string) error {
 			return err
 		}
 		r.c.Type = t
-		r.touch(Touch{Type: t, Use: groupUse(r.c.Group)})
-		return nil
+		return r.touch(Touch{Type: t, Use: groupUse(r.c.Group)})
 	}
 	switch r.c.Method {
 	case "read", "summarize":
@@ -161,8 +160,9 @@ func (r *request) readMember(name string) error {
 	case name == "include_archived_projects":
 		return w.plain(name)
 	case read && name == "return_fields":
-		r.listsFields = true
-		return r.paths(name, UseReturn)
+		n, err := r.paths(name, UseReturn)
+		r.listsFields = n > 0
+		return err
 	case read && name == "sorts":
 		return r.fieldObjects(name, UseSort, "direction")
 	case read && name == "paging":
@@ -180,14 +180,17 @@ func (r *request) readMember(name string) error {
 	return unknownMember(name)
 }
 
-func (r *request) paths(what string, use Use) error {
-	return r.w.array(what, func(int) error {
+// paths reads a list of field paths; n is how many.
+func (r *request) paths(what string, use Use) (n int, err error) {
+	err = r.w.array(what, func(int) error {
+		n++
 		p, err := r.w.text(what)
 		if err != nil {
 			return err
 		}
 		return r.path(p, use)
 	})
+	return n, err
 }
 
 // fieldObjects reads a list of {field or field_name, and plain extras}.
@@ -238,8 +241,11 @@ func (r *request) presets() error {
 			if err == nil && !IsName(s) {
 				return shape("preset_name is no identifier")
 			}
+			if err != nil {
+				return err
+			}
 			r.c.Presets = append(r.c.Presets, s)
-			return err
+			return r.w.count()
 		})
 		if err == nil && len(r.c.Presets) != i+1 {
 			return shape("a filter preset has no preset_name")
@@ -295,7 +301,8 @@ func (r *request) writeMember(name string) error {
 	case name == "fields" && (m == "create" || m == "update"):
 		return w.array(name, func(int) error { return r.writtenField() })
 	case name == "return_fields" && (m == "create" || m == "update"):
-		return r.paths(name, UseReturn)
+		_, err := r.paths(name, UseReturn)
+		return err
 	case name == "multi_entity_update_mode" && r.inBatch && m == "update":
 		return w.plain(name)
 	case name == "request_type" && r.inBatch:
@@ -325,7 +332,7 @@ func (r *request) writtenField() error {
 	})
 }
 
-func (r *request) link(typ string) { r.touch(Touch{Type: typ, Use: UseLink}) }
+func (r *request) link(typ string) error { return r.touch(Touch{Type: typ, Use: UseLink}) }
 
 // streamMember reads the calls whose types stand as keys of a map.
 func (r *request) streamMember(name string) error {
@@ -347,7 +354,7 @@ func (r *request) streamMember(name string) error {
 	case m == "query_display_name_cache" && name == "project_ids":
 		return w.array(name, func(int) error { return w.plain(name) })
 	case m == "nav_search" && name == "search_criteria":
-		return w.value(func(typ string) { r.touch(Touch{Type: typ, Use: UseFilter}) })
+		return w.value(func(typ string) error { return r.touch(Touch{Type: typ, Use: UseFilter}) })
 	}
 	return unknownMember(name)
 }
@@ -361,7 +368,9 @@ func (r *request) entityFields() error {
 		if !IsTypeName(typ) {
 			return shape("entity_fields has a key that is no entity type: " + quoteName(typ))
 		}
-		r.touch(Touch{Type: typ, Use: UseReturn})
+		if err := r.touch(Touch{Type: typ, Use: UseReturn}); err != nil {
+			return err
+		}
 		return r.w.array("entity_fields", func(int) error {
 			p, err := r.w.text("entity_fields")
 			if err != nil {
@@ -372,13 +381,18 @@ func (r *request) entityFields() error {
 	})
 }
 
-// entityTypes reads {Type: filter tree} of a text search.
+// entityTypes reads {Type: filter tree} of a text search, which looks in the
+// display names of each type and answers them.
 func (r *request) entityTypes() error {
 	return r.w.object("entity_types", func(typ string) error {
 		if !IsTypeName(typ) {
 			return shape("entity_types has a key that is no entity type: " + quoteName(typ))
 		}
-		r.touch(Touch{Type: typ, Use: UseReturn})
+		for _, field := range [...]string{"", "cached_display_name"} {
+			if err := r.touch(Touch{Type: typ, Field: field, Use: UseReturn}); err != nil {
+				return err
+			}
+		}
 		return r.filters(func(p string) error { return hops(typ, p, UseFilter, r.touch) })
 	})
 }
@@ -410,17 +424,17 @@ func (r *request) otherMember(name string) (err error) {
 	w := r.w
 	switch r.c.Method + "." + name {
 	case "follow.user", "unfollow.user", "following.user":
-		r.user, err = w.entity(name)
+		r.user, _, err = w.entity(name)
 	case "follow.entity", "unfollow.entity", "followers.entity":
-		r.entity, err = w.entity(name)
-	case "work_schedule_read.user", "work_schedule_update.user":
+		r.entity, _, err = w.entity(name)
+	case "following.project", "work_schedule_read.user", "work_schedule_read.project":
 		if !w.null() {
-			r.user, err = w.entity(name)
+			_, _, err = w.entity(name)
 		}
-	case "following.project", "work_schedule_read.project", "work_schedule_update.project":
-		if !w.null() {
-			r.project, err = w.entity(name)
-		}
+	case "work_schedule_update.user":
+		return r.scheduleOf(name, "HumanUser", "ClientUser")
+	case "work_schedule_update.project":
+		return r.scheduleOf(name, "Project")
 	case "following.entity_type":
 		if !w.null() {
 			r.entityType, err = w.typeName(name)
@@ -443,6 +457,21 @@ func (r *request) otherMember(name string) (err error) {
 	return err
 }
 
+// scheduleOf reads whose schedule is written. The site may take one that is of
+// another type, or has an id that none has, for nobody: the whole studio.
+func (r *request) scheduleOf(name string, types ...string) error {
+	if r.w.null() {
+		return nil
+	}
+	typ, id, err := r.w.entity(name)
+	if id > 0 && slices.Contains(types, typ) {
+		r.ours = true
+	} else {
+		r.others = true
+	}
+	return err
+}
+
 // resolve turns collected paths into touches, now that the type is known.
 func (r *request) resolve() error {
 	c := r.c
@@ -452,8 +481,11 @@ func (r *request) resolve() error {
 		}
 	}
 	if c.Method == "read" && !r.listsFields {
-		r.touch(Touch{Type: c.Type, Field: EveryField, Use: UseReturn})
+		if err := r.touch(Touch{Type: c.Type, Field: EveryField, Use: UseReturn}); err != nil {
+			return err
+		}
 	}
+	r.w.reach -= len(r.pending) // they are counted as what they turn into
 	for _, p := range r.pending {
 		if err := hops(c.Type, p.path, p.use, r.touch); err != nil {
 			return err
@@ -461,32 +493,32 @@ func (r *request) resolve() error {
 	}
 	switch c.Method {
 	case "note_thread_contents":
-		r.noteThread()
+		return r.noteThread()
 	case "update_project_last_accessed_by_current_user":
 		c.Type = "Project"
-		r.touch(Touch{"Project", "last_accessed_by_current_user", UseWrite})
+		return r.touch(Touch{"Project", "last_accessed_by_current_user", UseWrite})
 	case "follow", "unfollow", "followers":
 		if r.entity == "" || c.Method != "followers" && r.user == "" {
 			return shape(c.Method + " names no entity, or no user")
 		}
 		c.Type = r.entity
-		r.touch(Touch{Type: r.entity, Use: UseReturn})
+		return r.touch(Touch{Type: r.entity, Use: UseReturn})
 	case "following":
 		if r.user == "" {
 			return shape("following names no user")
 		}
 		c.Type = r.entityType
 		if c.Type != "" {
-			r.touch(Touch{Type: c.Type, Use: UseReturn})
+			return r.touch(Touch{Type: c.Type, Use: UseReturn})
 		}
 	case "work_schedule_update":
-		c.Studio = r.project == "" && r.user == ""
+		c.Studio = r.others || !r.ours
 	}
 	return nil
 }
 
 // noteThread adds what a thread holds whatever is asked for.
-func (r *request) noteThread() {
+func (r *request) noteThread() error {
 	for _, typ := range [...]struct {
 		name   string
 		fields [3]string
@@ -495,12 +527,17 @@ func (r *request) noteThread() {
 		{"Reply", [3]string{"content", "created_at", "user"}},
 		{"Attachment", [3]string{"this_file", "created_at", "created_by"}},
 	} {
-		r.touch(Touch{Type: typ.name, Use: UseReturn})
+		if err := r.touch(Touch{Type: typ.name, Use: UseReturn}); err != nil {
+			return err
+		}
 		for _, f := range typ.fields {
-			r.touch(Touch{Type: typ.name, Field: f, Use: UseReturn})
+			if err := r.touch(Touch{Type: typ.name, Field: f, Use: UseReturn}); err != nil {
+				return err
+			}
 		}
 	}
 	r.c.Type = "Note"
+	return nil
 }
 
 func groupUse(g Group) Use {

@@ -3,6 +3,7 @@ package flow
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -15,8 +16,19 @@ import (
 // are named in the record.
 const MaxDropped = 16
 
+// MaxAuthKeys is how many members an auth object may have. The clients know
+// ten.
+const MaxAuthKeys = 64
+
 // MaxProduct is the longest product that is kept, in bytes.
 const MaxProduct = 256
+
+// maxUserCheck is the longest argument that may be a check of a password, in
+// bytes. The client's has 250 and a login.
+const maxUserCheck = 4 << 10
+
+// maxSessionUUID is the longest session_uuid, in bytes. A UUID has 36.
+const maxSessionUUID = 64
 
 // isAuthKey says whether a key is one that the clients put into an auth object
 // (flow-protocol §1.3).
@@ -51,7 +63,10 @@ func (m *Message) readAuth(dec *jsontext.Decoder, raw []byte, maxDepth int) erro
 		return syntax(raw, err)
 	}
 	var user userAuth
-	for dec.PeekKind() == '"' {
+	for n := 0; dec.PeekKind() == '"'; n++ {
+		if n == MaxAuthKeys {
+			return shape("the auth object has more than " + strconv.Itoa(MaxAuthKeys) + " members")
+		}
 		name, err := dec.ReadValue()
 		if err != nil {
 			return syntax(raw, err)
@@ -107,7 +122,7 @@ func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) err
 		user.set(key, val)
 	case "session_uuid":
 		if !isSessionUUID(text) {
-			return shape("session_uuid is not 1 to 64 letters, digits and hyphens")
+			return shape("session_uuid is not 1 to " + strconv.Itoa(maxSessionUUID) + " letters, digits and hyphens")
 		}
 		m.Call.SessionUUID = text
 	case "sudo_as_login":
@@ -134,7 +149,7 @@ func (m *Message) drop(key string) {
 }
 
 func isSessionUUID(s string) bool {
-	if s == "" || len(s) > 64 {
+	if s == "" || len(s) > maxSessionUUID {
 		return false
 	}
 	for i := range len(s) {
@@ -205,7 +220,7 @@ func (m *Message) CallerCredential(c secret.Credential) string {
 // user's own credentials.
 func (m *Message) UserCheck() bool {
 	c := &m.Call
-	if c.Method != "read" || c.Type != "HumanUser" || !c.UserAuth || c.SudoAsLogin != "" || len(c.Presets) > 0 {
+	if len(m.arg) > maxUserCheck || c.Method != "read" || c.Type != "HumanUser" || !c.UserAuth || c.SudoAsLogin != "" || len(c.Presets) > 0 {
 		return false
 	}
 	var read struct {
@@ -287,9 +302,6 @@ func (m *Message) close(out []byte, auth bool) []byte {
 	return append(out, `]}`...)
 }
 
-// Size is the length of the argument in bytes, what a held call costs.
-func (m *Message) Size() int { return len(m.arg) }
-
 // DropSessionUUID removes the session_uuid, where the configuration says so.
 func (m *Message) DropSessionUUID() { m.Call.SessionUUID = "" }
 
@@ -304,9 +316,4 @@ func Probe() *Message {
 			`{"path":"id","relation":"is","values":[0]}]},"return_only":"active","paging":{"entities_per_page":1,"current_page":1},` +
 			`"api_return_image_urls":true,"return_paging_info_without_counts":false}`),
 	}
-}
-
-// Info is the call that needs no credential.
-func Info() *Message {
-	return &Message{Call: Call{Method: "info", Group: GroupInfo}}
 }

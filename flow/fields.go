@@ -2,7 +2,11 @@ package flow
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -167,34 +171,64 @@ func (v *valueSkipper) text(c byte) {
 // EmptyMeta empties the old and new values of event log entries that tell of a
 // credential field: in any object with a member whose value is the name of
 // such a field, the values become null. Only answers that can hold such
-// entries need it, and only those that hold the name at all are tokenised.
-// Bodies that are not JSON come back as they are.
-func EmptyMeta(b []byte) ([]byte, int) {
+// entries need it, and only those that hold the name at all, in whatever case,
+// are tokenised. ok is false, and out nil, for one that is then found not to be
+// JSON: it may tell what can't be found in it.
+func EmptyMeta(b []byte) (out []byte, n int, ok bool) {
 	if !mayNameField(b) {
-		return b, 0
+		return b, 0, true
 	}
 	e := &emptier{dec: trusted(b), out: make([]byte, 0, len(b))}
-	if _, err := e.value(); err != nil || e.n == 0 {
-		return b, 0
+	if _, err := e.value(); err != nil {
+		return nil, 0, false
 	}
-	return e.out, e.n
+	if _, err := e.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, 0, false // something behind the end
+	}
+	if e.n == 0 {
+		return b, 0, true
+	}
+	return e.out, e.n, true
 }
 
-// mayNameField says whether b holds the name of a credential field, or an
-// escape that may stand for a letter of one.
+// mayNameField says whether b holds the name of a credential field, or what may
+// stand for a letter of one.
 func mayNameField(b []byte) bool {
-	for _, name := range SecretFields() {
-		if bytes.Contains(b, []byte(name)) {
-			return true
+	return namesField(b) || escapesLetter(b) || bytes.Contains(b, []byte(longS))
+}
+
+// longS folds to s.
+const longS = "\u017f"
+
+// namesField looks for the names, in any case, around the underscores of b.
+func namesField(b []byte) bool {
+	for at := bytes.IndexByte(b, '_'); at >= 0; {
+		for _, name := range SecretFields() {
+			start := at - strings.IndexByte(name, '_')
+			if end := start + len(name); start >= 0 && end <= len(b) && strings.EqualFold(string(b[start:end]), name) {
+				return true
+			}
 		}
+		next := bytes.IndexByte(b[at+1:], '_')
+		if next < 0 {
+			return false
+		}
+		at += 1 + next
 	}
+	return false
+}
+
+// escapesLetter looks for an escape of JSON that may stand for a letter of a
+// name.
+func escapesLetter(b []byte) bool {
 	for {
-		_, rest, found := bytes.Cut(b, []byte(`\u00`))
+		_, rest, found := bytes.Cut(b, []byte(`\u0`))
 		if !found {
 			return false
 		}
-		if len(rest) >= 2 {
-			if c, ok := unhex(rest[:2]); ok && strings.ContainsRune("salted_password_proxy", c) {
+		if len(rest) >= 3 {
+			c, ok := unhex(rest[:3])
+			if ok && (c == 0x17f || c < utf8.RuneSelf && strings.ContainsRune("salted_password_proxy", unicode.ToLower(c))) {
 				return true
 			}
 		}
@@ -280,7 +314,7 @@ func (e *emptier) object() error {
 // holdsValue says whether a member of an event's meta holds a field's value.
 func holdsValue(name jsontext.Value) bool {
 	switch key, _ := unquote(name); key {
-	case "old_value", "new_value", "value", "actual_value":
+	case "old_value", "new_value", "value", "actual_value", "added", "removed":
 		return true
 	}
 	return false

@@ -3,6 +3,7 @@ package flow
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -165,24 +166,36 @@ func (f *finder) dull(b []byte) bool {
 	}
 	switch b[0] {
 	case '%':
+		if b[1] == 'u' {
+			return f.dull16(b)
+		}
 		v, ok := unhex(b[1:3])
 		return !ok || !f.worth[v&0xff]
 	case '\\':
 		if b[1] == '\\' && b[2] == '\\' && b[3] != 'u' { // long runs: twice, in short
 			return len(f.escaped['\\']) == 0 && len(f.escaped[escaped(escaped(b[3]))]) == 0
 		}
-		if b[1] != 'u' {
-			return !f.worth[escaped(b[1])]
+		switch b[1] {
+		case 'u':
+			return f.dull16(b)
+		case 'x', '0', '1', '2', '3':
+			u := jsonUnit(b)
+			return !f.worth[u.c[0]]
 		}
-		v, ok := unhex(b[2:6])
-		if v >= utf8.RuneSelf {
-			return !f.wide
-		}
-		return ok && !f.worth[v&0xff]
+		return !f.worth[escaped(b[1])]
 	case '&':
-		return b[1] != '#' && b[1] != 'q' && b[1] != 'l' && b[1] != 'a' && b[1] != 'g'
+		return strings.IndexByte(entityStarts, b[1]) < 0
 	}
 	return false
+}
+
+// dull16 is dull for four digits of UTF-16.
+func (f *finder) dull16(b []byte) bool {
+	v, ok := unhex(b[2:6])
+	if v >= utf8.RuneSelf {
+		return !f.wide
+	}
+	return ok && !f.worth[v&0xff]
 }
 
 // around tries the words that have c, the first escaped character in them, at

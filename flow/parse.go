@@ -23,13 +23,32 @@ import (
 // value, entity), filters as deep as their author groups them.
 const DefaultMaxDepth = 64
 
-// Bounds of one call. A name of two bytes costs forty here, so max_body alone
-// would not bound the memory of a call.
+// Bounds of one call. A name of two bytes costs hundreds here, so max_body
+// alone would not bound the memory and the time that a call takes.
 const (
 	// MaxParts is how many parts a batch may have; no client has a bound.
 	MaxParts = 1 << 16
-	// MaxReach is how many different fields a call may name, in all its parts.
-	MaxReach = 1 << 20
+	// MaxReach is how many types, fields and presets a call may name, counted
+	// once in each of its parts. The largest site has a few thousand fields.
+	MaxReach = 1 << 18
+	// MaxTypes is how many different entity types a call may name, in all its
+	// parts: as many as one audit record lists, so that none can hide.
+	MaxTypes = 64
+	// MaxHops is how many fields a path may go through. Real ones have two or
+	// three.
+	MaxHops = 16
+	// MaxMembers is how many members an object of a body may have. They are
+	// held against each other, to find a name that stands twice.
+	MaxMembers = 1 << 16
+	// maxCrowd is how many members the objects of a body may have that are
+	// longer than crowd, all together. From there on the decoder keeps a table
+	// of their names.
+	maxCrowd = 1 << 19
+	crowd    = 64
+	// minMember is the shortest member, in bytes: "":0 and a comma.
+	minMember = 5
+	// maxPointer is the longest JSON pointer that an error repeats, in bytes.
+	maxPointer = 256
 )
 
 // Flaw is a kind of body that is not a call.
@@ -105,6 +124,9 @@ func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
 
 // parseRPC is ParseRPC with a decoder, which it resets.
 func parseRPC(dec *jsontext.Decoder, body []byte, maxDepth int) (*Message, error) {
+	if err := crowded(body); err != nil {
+		return nil, err
+	}
 	env, err := readEnvelope(dec, body)
 	if err != nil {
 		return nil, err
@@ -245,7 +267,7 @@ func looksLikeAuth(dec *jsontext.Decoder, raw []byte) bool {
 	if dec.PeekKind() == '}' {
 		return true
 	}
-	for dec.PeekKind() == '"' {
+	for n := 0; dec.PeekKind() == '"' && n < MaxAuthKeys; n++ {
 		name, err := dec.ReadToken()
 		if err != nil {
 			return false
@@ -311,10 +333,10 @@ func syntax(body []byte, err error) *ParseError {
 	return &ParseError{Flaw: FlawJSON, Msg: what + " " + where}
 }
 
-// safePointer shows a JSON pointer of up to 256 bytes made of identifiers and
+// safePointer shows a JSON pointer of up to maxPointer bytes made of identifiers and
 // indexes; anything else in it came from the caller and is not repeated.
 func safePointer(p string) string {
-	if len(p) > 256 {
+	if len(p) > maxPointer {
 		return ""
 	}
 	for s := range strings.SplitSeq(strings.TrimPrefix(p, "/"), "/") {

@@ -64,9 +64,10 @@ func TestTouches(t *testing.T) {
 		},
 		{
 			"text search", call("query_display_name_cache", `{"text":"a","entity_types":{"Asset":{"logical_operator":"and","conditions":[{"path":"sg_x","relation":"is","values":[1]}]}},"project_ids":[1],"max_results":5}`),
-			"Asset./1 Asset.sg_x/2",
+			"Asset./1 Asset.cached_display_name/1 Asset.sg_x/2",
 		},
 		{"read of every field", call("read", `{"type":"Shot"}`), "Shot./1 Shot.*/1"},
+		{"read of an empty list of fields", call("read", `{"type":"Shot","return_fields":[]}`), "Shot./1 Shot.*/1"},
 		{
 			"type after a link", call("create", `{"return_fields":["entity.Shot.code"],"fields":[{"value":[{"id":1,"type":"Shot"},{"type":"Shot","id":2}],"field_name":"x"}],"type":"Version"}`),
 			"Shot./6 Version./5 Version.entity/1 Shot.code/1 Version.x/5",
@@ -279,6 +280,7 @@ func TestUserCheck(t *testing.T) {
 		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `"is"`, `"is_not"`, 1) + `]}`,
 		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `["joe"]`, `["joe","bob"]`, 1) + `]}`,
 		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `"return_only"`, `"sorts":[{"field_name":"id"}],"return_only"`, 1) + `]}`,
+		`{"method_name":"read","params":[` + user + `,` + strings.Replace(arg, `["joe"]`, `["`+strings.Repeat("j", 4096)+`"]`, 1) + `]}`,
 		`{"method_name":"summarize","params":[` + user + `,{"type":"HumanUser"}]}`,
 		`{"method_name":"read","params":[` + user + `,{"type":"Shot","return_fields":["id"]}]}`,
 		`{"method_name":"get_session_token","params":[` + user + `]}`,
@@ -465,30 +467,77 @@ func TestFuzzParseHasSeeds(t *testing.T) {
 // TestLargeCallsStayLinear would take minutes, or the memory of the machine,
 // if anything in it were looked for from end to end.
 func TestLargeCallsStayLinear(t *testing.T) {
-	parts := make([]string, 30_000)
+	parts := make([]string, flow.MaxReach/4)
 	for i := range parts {
-		parts[i] = fmt.Sprintf(`{"type":"T%d","fields":[{"field_name":"f%d","value":{"type":"L%d","id":1}}],"return_fields":["a%d"] , "request_type":"create"}`, i, i, i, i)
+		parts[i] = fmt.Sprintf(`{"type":"T%d","fields":[{"field_name":"f%d","value":{"type":"L%d","id":1}}],"return_fields":["a%d"] , "request_type":"create"}`, i%32, i, i%32, i)
 	}
 	c := parse(t, call("batch", "["+strings.Join(parts, " , ")+"]")).Call
-	if n := len(c.Types()); len(c.Parts) != 30_000 || n != 60_000 {
+	if n := len(c.Types()); len(c.Parts) != len(parts) || n != flow.MaxTypes {
 		t.Errorf("%d parts, %d types", len(c.Parts), n)
 	}
-	names := make([]string, 100_000)
+	names := make([]string, flow.MaxReach/2-1)
 	for i := range names {
 		names[i] = fmt.Sprintf(`"f%d"`, i)
 	}
 	all := strings.Join(names, ",")
 	c = parse(t, call("read", `{"return_fields":[`+all+","+all+`],"type":"Shot"}`)).Call
-	if len(c.Touches) != 100_001 {
+	if len(c.Touches) != flow.MaxReach/2 {
 		t.Errorf("%d touches", len(c.Touches))
+	}
+}
+
+// many is n times the format, with numbers from 0 on.
+func many(n int, format string) string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = format
+		if strings.Contains(format, "%") {
+			out[i] = fmt.Sprintf(format, i)
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// TestCallsAtTheirBoundsAreRead: what is refused above is one too many.
+func TestCallsAtTheirBoundsAreRead(t *testing.T) {
+	members := many(flow.MaxMembers, `"a%d":0`)
+	for _, body := range []string{
+		call("read", `{"return_fields":[`+strings.Repeat(`"a",`, flow.MaxReach-2)+`"a"],"type":"A"}`),
+		call("read", `{"type":"A","return_fields":[`+many(flow.MaxReach-1, `"a%d"`)+`]}`),
+		call("read", `{"type":"A","return_fields":["a`+strings.Repeat(".A.a", flow.MaxHops-1)+`"]}`),
+		call("batch", `[`+many(flow.MaxTypes, `{"request_type":"delete","type":"A%d","id":1}`)+`]`),
+		call("batch", `[`+many(flow.MaxParts, `{"request_type":"delete","type":"A","id":1}`)+`]`),
+		call("create", `{"type":"A","fields":[{"field_name":"x","value":{`+many(flow.MaxMembers, `"a%d\\\"\\\\":":}{"`)+`}}]}`),
+		call("create", `{"type":"A","fields":[{"field_name":"x","value":[`+strings.Repeat(`{`+members+`},`, 8)+strings.Repeat(`{`+many(64, `"a%d":0`)+`},`, 1000)+`1]}]}`),
+		`{"method_name":"schema_read","params":[{` + many(flow.MaxAuthKeys, `"a%d":0`) + `},{}]}`,
+	} {
+		parse(t, body)
 	}
 }
 
 func TestBoundsOfACall(t *testing.T) {
 	part := `{"request_type":"delete","type":"A","id":1}`
+	half := `{"request_type":"update","type":"B","fields":[` + many(flow.MaxReach/2, `{"field_name":"x%d"}`) + `]}`
+	fields, members := many(flow.MaxReach, `"a%d"`), many(flow.MaxMembers, `"a%d":0`)
 	for _, tt := range []struct{ name, body, says string }{
 		{"parts", call("batch", "["+strings.Repeat(part+",", flow.MaxParts)+part+"]"), "more than 65536 parts"},
-		{"fields before the type", call("read", `{"return_fields":[`+strings.Repeat(`"a",`, flow.MaxReach)+`"a"],"type":"A"}`), "more than 1048576 fields"},
+		{"fields before the type", call("read", `{"return_fields":[`+strings.Repeat(`"a",`, flow.MaxReach)+`"a"],"type":"A"}`), "more than 262144 fields"},
+		{"fields", call("read", `{"type":"A","return_fields":[`+fields+`]}`), "more than 262144 fields"},
+		{"fields of a stream", call("note_thread_contents", `{"note_id":1,"entity_fields":{"A":[`+fields+`]}}`), "more than 262144 fields"},
+		{"fields of a search", call("query_display_name_cache", `{"text":"a","entity_types":{"A":{"conditions":[`+many(flow.MaxReach, `{"path":"a%d"}`)+`]}}}`), "more than 262144 fields"},
+		{"fields of parts", call("batch", `[`+half+`,`+half+`]`), "more than 262144 fields"},
+		{"presets", call("read", `{"type":"A","additional_filter_presets":[`+many(flow.MaxReach, `{"preset_name":"a"}`)+`]}`), "more than 262144 fields"},
+		{"hops", call("read", `{"type":"A","return_fields":["a`+strings.Repeat(".A.a", flow.MaxHops)+`"]}`), "more than 16 fields"},
+		{"types of links", call("update", `{"type":"A","id":1,"fields":[{"field_name":"x","value":[`+many(flow.MaxTypes, `{"type":"A%d"}`)+`]}]}`), "more than 64 entity types"},
+		{"types of streams", call("activity_stream", `{"type":"A","entity_fields":{`+many(flow.MaxTypes, `"A%d":[]`)+`}}`), "more than 64 entity types"},
+		{"types of searches", call("query_display_name_cache", `{"entity_types":{`+many(flow.MaxTypes+1, `"A%d":{}`)+`}}`), "more than 64 entity types"},
+		{"types of parts", call("batch", `[`+many(flow.MaxTypes+1, `{"request_type":"delete","type":"A%d","id":1}`)+`]`), "more than 64 entity types"},
+		{"types of paths", call("read", `{"return_fields":[`+many(flow.MaxTypes, `"a.A%d.a"`)+`],"type":"A"}`), "more than 64 entity types"},
+		{"types of a navigation", call("nav_search", `{"search_criteria":{`+many(flow.MaxTypes+1, `"e%[1]d":{"type":"A%[1]d","id":1}`)+`}}`), "more than 64 entity types"},
+		{"members", call("create", `{"type":"A","fields":[{"field_name":"x","value":{`+members+`,"one":1}}]}`), "more than 65536 members"},
+		{"members of objects just long enough for a table", call("create", `{"type":"A","fields":[{"field_name":"x","value":[`+strings.Repeat(`{`+many(65, `"a%d":0`)+`},`, 1<<19/65+1)+`1]}]}`), "more than 524288 together"},
+		{"members of long objects", call("create", `{"type":"A","fields":[{"field_name":"x","value":[`+strings.Repeat(`{`+members+`},`, 9)+`1]}]}`), "more than 524288 together"},
+		{"members of the auth object", `{"method_name":"info","params":[{` + many(flow.MaxAuthKeys+1, `"a%d":{}`) + `},null]}`, "more than 64 members"},
 	} {
 		var p *flow.ParseError
 		if _, err := flow.ParseRPC([]byte(tt.body), flow.DefaultMaxDepth); !errors.As(err, &p) || !strings.Contains(p.Msg, tt.says) {
@@ -513,6 +562,16 @@ func TestStudioWideSchedules(t *testing.T) {
 		{`{"date":"2026-01-01"}`, true},
 		{`{"project":{"type":"Project","id":1},"user":null}`, false},
 		{`{"project":null,"user":{"type":"HumanUser","id":1}}`, false},
+		{`{"project":null,"user":{"type":"ClientUser","id":1}}`, false},
+		{`{"project":{"type":"Project","id":1},"user":{"type":"HumanUser","id":1}}`, false},
+		{`{"project":{"type":"Project","id":0}}`, true},
+		{`{"project":{"type":"Project","id":-1}}`, true},
+		{`{"project":{"type":"Project","id":1.5}}`, true},
+		{`{"project":{"type":"Project","id":99999999999999999999}}`, true},
+		{`{"project":{"type":"Shot","id":1}}`, true},
+		{`{"user":{"type":"Project","id":1}}`, true},
+		{`{"user":{"type":"HumanUser","id":0}}`, true},
+		{`{"project":{"type":"Project","id":0},"user":{"type":"HumanUser","id":1}}`, true},
 	} {
 		if c := parse(t, call("work_schedule_update", tt.arg)).Call; c.Studio != tt.studio {
 			t.Errorf("%s: studio %v", tt.arg, c.Studio)

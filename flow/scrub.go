@@ -16,9 +16,10 @@ import (
 const Redacted = "[redacted by stagedoor]"
 
 // Scrubber removes keys from answers: the plain bytes, as JSON, a URL or HTML
-// may escape them (\u0041, \/, %41, &#65;, &quot;, in any mix, and each of them
-// once more: %2541, \\u0041, \u0026quot;), in base64 (both alphabets, at every
-// alignment) and in hex. It also empties the members of objects that are named
+// may escape them (\u0041, \/, %41, %u0041, &#65;, &quot;, in any mix, and each of
+// them once more: %2541, \\u0041, \u0026quot;) or programs print them (\x41, \101),
+// in base64 (both alphabets, at every alignment) and in hex, these two also of
+// the key as it stands in a JSON string. It also empties the members of objects that are named
 // like a credential field. Base64 broken into lines is not found.
 //
 // What is replaced never begins or ends inside an escape of JSON, so a JSON
@@ -49,8 +50,18 @@ func NewScrubber(keys ...secret.Value) *Scrubber {
 // spellings lists what a key may look like beside escapes, which the finder
 // reads itself.
 func spellings(key []byte) [][]byte {
+	out := append([][]byte{key, []byte(url.QueryEscape(string(key)))}, encoded(key)...)
+	quoted := appendQuoted(nil, string(key))
+	if quoted = quoted[1 : len(quoted)-1]; len(quoted) > len(key) {
+		out = append(out, encoded(quoted)...) // of a JSON document that holds it
+	}
+	return out
+}
+
+// encoded lists what a text may look like in hex and base64.
+func encoded(key []byte) [][]byte {
 	text := hex.EncodeToString(key)
-	out := [][]byte{key, []byte(url.QueryEscape(string(key))), []byte(text), bytes.ToUpper([]byte(text))}
+	out := [][]byte{[]byte(text), bytes.ToUpper([]byte(text))}
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for shift := range 3 {
 			// The key inside something longer starts at any of three bit

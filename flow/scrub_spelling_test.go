@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -48,29 +49,54 @@ func escapes() map[string]func(string) string {
 		}
 		return fmt.Sprintf(`\u%04X`, r)
 	})
-	percent := func(s string) string {
-		var b strings.Builder
-		for _, c := range []byte(s) {
-			fmt.Fprintf(&b, "%%%02x", c)
+	perByte := func(format string) func(string) string {
+		return func(s string) string {
+			var b strings.Builder
+			for _, c := range []byte(s) {
+				fmt.Fprintf(&b, format, c)
+			}
+			return b.String()
 		}
-		return b.String()
 	}
+	percent := perByte("%%%02x")
+	javascript := perRune(func(r rune) string {
+		if r > 0xffff {
+			hi, lo := utf16.EncodeRune(r)
+			return fmt.Sprintf(`%%u%04x%%u%04X`, hi, lo)
+		}
+		return fmt.Sprintf(`%%u%04X`, r)
+	})
+	names := strings.NewReplacer("&", "&amp;", "/", "&sol;", "+", "&plus;", "-", "&hyphen;", "_", "&lowbar;", "=", "&equals;", "%", "&percnt;")
+	unescaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace
 	return map[string]func(string) string{
-		"go json":      quoted, // with \u003c for <
-		"all \\u":      perUnit,
-		"all percent":  percent,
-		"query":        url.QueryEscape,
-		"path":         url.PathEscape,
-		"html":         html.EscapeString,
-		"html decimal": perRune(func(r rune) string { return fmt.Sprintf("&#%d;", r) }),
-		"html hex":     perRune(func(r rune) string { return fmt.Sprintf("&#x%X;", r) }),
-		"html zeros":   perRune(func(r rune) string { return fmt.Sprintf("&#x%06x;", r) }),
-		"json in json": func(s string) string { return quoted(quoted(s)) },
-		"\\u in json":  func(s string) string { return quoted(perUnit(s)) },
-		"html in json": func(s string) string { return quoted(html.EscapeString(s)) },
-		"html twice":   func(s string) string { return html.EscapeString(html.EscapeString(s)) },
-		"query twice":  func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
-		"all % twice":  func(s string) string { return strings.ReplaceAll(percent(s), "%", "%25") },
+		"go json":               quoted, // with \u003c for <
+		"all \\u":               perUnit,
+		"all percent":           percent,
+		"query":                 url.QueryEscape,
+		"path":                  url.PathEscape,
+		"html":                  html.EscapeString,
+		"html decimal":          perRune(func(r rune) string { return fmt.Sprintf("&#%d;", r) }),
+		"html hex":              perRune(func(r rune) string { return fmt.Sprintf("&#x%X;", r) }),
+		"html zeros":            perRune(func(r rune) string { return fmt.Sprintf("&#x%06x;", r) }),
+		"json in json":          func(s string) string { return quoted(quoted(s)) },
+		"\\u in json":           func(s string) string { return quoted(perUnit(s)) },
+		"html in json":          func(s string) string { return quoted(html.EscapeString(s)) },
+		"html twice":            func(s string) string { return html.EscapeString(html.EscapeString(s)) },
+		"query twice":           func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
+		"all % twice":           func(s string) string { return strings.ReplaceAll(percent(s), "%", "%25") },
+		"\\x":                   perByte(`\x%02x`),
+		"octal":                 perByte(`\%03o`),
+		"\\x in json":           func(s string) string { return quoted(perByte(`\x%02X`)(s)) },
+		"octal in json":         func(s string) string { return quoted(perByte(`\%03o`)(s)) },
+		"javascript":            javascript,
+		"javascript twice":      func(s string) string { return strings.ReplaceAll(javascript(s), "%", "%25") },
+		"html without ;":        perRune(func(r rune) string { return fmt.Sprintf("&#%d", r) }),
+		"html hex without ;":    perRune(func(r rune) string { return fmt.Sprintf("&#x%X", r) }),
+		"html names":            names.Replace,
+		"html names twice":      func(s string) string { return html.EscapeString(names.Replace(s)) },
+		"html names in a query": func(s string) string { return url.QueryEscape(names.Replace(s)) },
+		"base64 of json":        func(s string) string { return base64.StdEncoding.EncodeToString([]byte(unescaped(s))) },
+		"hex of json":           func(s string) string { return hex.EncodeToString([]byte(unescaped(s))) },
 		"base64 in a query": func(s string) string {
 			return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(s)))
 		},
@@ -188,11 +214,11 @@ func TestEmptyMetaDeepDown(t *testing.T) {
 	const depth = 9000 // each level was once copied for each above it
 	in := strings.Repeat(`{"value":`, depth) + `{"old_value":[1,2],"x":3,"attribute_name":"ApiUser.s\u0061lted_password","new_value":"b","y":4}` + strings.Repeat(`}`, depth)
 	want := strings.Repeat(`{"value":`, depth) + `{"old_value":null,"x":3,"attribute_name":"ApiUser.s\u0061lted_password","new_value":null,"y":4}` + strings.Repeat(`}`, depth)
-	if got, n := flow.EmptyMeta([]byte(in)); string(got) != want || n != 2 {
+	if got, n, ok := flow.EmptyMeta([]byte(in)); !ok || string(got) != want || n != 2 {
 		t.Errorf("%d emptied", n)
 	}
 	in = `{"a":"\u0065","b":"\u00e9","c":1}`
-	if got, n := flow.EmptyMeta([]byte(in)); string(got) != in || n != 0 {
+	if got, n, ok := flow.EmptyMeta([]byte(in)); !ok || string(got) != in || n != 0 {
 		t.Errorf("got %s", got)
 	}
 }

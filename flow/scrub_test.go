@@ -138,13 +138,37 @@ func TestCredentialFieldsAreEmptied(t *testing.T) {
 func TestEmptyMeta(t *testing.T) {
 	in := `{"results":{"entities":[{"meta":{"type":"attribute_change","attribute_name":"salted_password","old_value":"a","new_value":{"b":1}}},{"meta":{"attribute_name":"code","old_value":"a","new_value":"b"}}]}}`
 	want := `{"results":{"entities":[{"meta":{"type":"attribute_change","attribute_name":"salted_password","old_value":null,"new_value":null}},{"meta":{"attribute_name":"code","old_value":"a","new_value":"b"}}]}}`
-	got, n := flow.EmptyMeta([]byte(in))
-	if string(got) != want || n != 2 {
+	got, n, ok := flow.EmptyMeta([]byte(in))
+	if string(got) != want || n != 2 || !ok {
 		t.Errorf("%d: %s", n, got)
 	}
-	for _, same := range []string{`{"a":1}`, `not json salted_password`, `"salted_password"`} {
-		if got, _ := flow.EmptyMeta([]byte(same)); string(got) != same {
+	for _, same := range []string{`{"a":1}`, `not json`, `"salted_password"`, `{"a":NaN}`, `{"old_value":1,"x":"salted_passwore"}`, " \"salted_password\" \n"} {
+		if got, n, ok := flow.EmptyMeta([]byte(same)); string(got) != same || n != 0 || !ok {
 			t.Errorf("%s became %s", same, got)
+		}
+	}
+	for _, name := range []string{
+		"password_proxy", "Password_Proxy", "HumanUser.PASSWORD_PROXY", "created_by.ApiUser.salted_password", `salted\u005fpassword`, `SALTED_PASSW\u004fRD`,
+		"pa\u017f\u017fword_proxy", `pa\u017f\u017Fword_proxy`,
+	} {
+		in := `{"attribute_name":"` + name + `","old_value":"LEAK","new_value":["LEAK"],"added":["LEAK"],"removed":{"a":"LEAK"},"b":1}`
+		out, n, ok := flow.EmptyMeta([]byte(in))
+		if want := `{"attribute_name":"` + name + `","old_value":null,"new_value":null,"added":null,"removed":null,"b":1}`; string(out) != want || n != 4 || !ok {
+			t.Errorf("%d: %s, want %s", n, out, want)
+		}
+	}
+}
+
+// TestEmptyMetaFailsClosed: of what it can't read it hands nothing on.
+func TestEmptyMetaFailsClosed(t *testing.T) {
+	const entry = `{"attribute_name":"password_proxy","old_value":"LEAK"}`
+	deep := strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)
+	for _, in := range []string{
+		"salted_password", entry + "\x00", entry + entry, `1 ` + entry, `{"x":NaN,"meta":` + entry + `}`, `[` + entry + `,` + deep + `]`, `[` + entry, `[` + entry + `,]`,
+		`{"a":1}{"attribute_name":"PASSWORD_PROXY","old_value":"LEAK"}`, "<pre>" + entry + "</pre>",
+	} {
+		if out, n, ok := flow.EmptyMeta([]byte(in)); ok || out != nil || n != 0 {
+			t.Errorf("%.80s became %.80s", in, out)
 		}
 	}
 }
@@ -195,7 +219,7 @@ func FuzzScrub(f *testing.F) {
 		if json.Valid(in) && !json.Valid(whole) {
 			t.Fatalf("%q is no JSON any more: %q", in, whole)
 		}
-		if meta, _ := flow.EmptyMeta(in); json.Valid(in) && !json.Valid(meta) {
+		if meta, _, ok := flow.EmptyMeta(in); ok && json.Valid(in) && !json.Valid(meta) {
 			t.Fatalf("%q is no JSON any more: %q", in, meta)
 		}
 	})

@@ -37,11 +37,7 @@ func once(b []byte) unit {
 	case '\\':
 		return jsonUnit(b)
 	case '%':
-		if len(b) >= 3 {
-			if v, ok := unhex(b[1:3]); ok {
-				return byteUnit(byte(v), 3) //nolint:gosec // two digits
-			}
-		}
+		return percentUnit(b)
 	case '&':
 		return htmlUnit(b)
 	case '+': // a space in a query
@@ -58,9 +54,9 @@ func twice(b []byte, first unit) unit {
 	}
 	second, size := inner(b[first.size:])
 	switch c := first.c[0]; {
-	case c == '\\' && second != 'u':
+	case c == '\\' && second != 'u' && second != 'x' && !isOctal(second):
 		return byteUnit(escaped(second), first.size+size)
-	case c == '%' && !isHex(second), c == '&' && !strings.ContainsRune("#qlag", rune(second)):
+	case c == '%' && !isHex(second) && second != 'u', c == '&' && strings.IndexByte(entityStarts, second) < 0:
 		return unit{}
 	}
 	// The inner text, and where in b each byte of it ends.
@@ -90,22 +86,52 @@ func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// jsonUnit reads \n, \/ or \u0041, the latter as one of a pair where it is.
+func isOctal(c byte) bool { return c >= '0' && c <= '7' }
+
+// jsonUnit reads \n, \/ or \u0041, the latter as one of a pair where it is, and
+// what programs print beside: \x41 and \101.
 func jsonUnit(b []byte) unit {
-	if len(b) < 2 {
+	switch {
+	case len(b) < 2:
 		return unit{}
+	case b[1] == 'u':
+		if len(b) < 6 {
+			return unit{}
+		}
+		if u := utf16Unit(b); u.size > 0 {
+			return u
+		}
+	case b[1] == 'x' && len(b) >= 4:
+		if v, ok := unhex(b[2:4]); ok {
+			return byteUnit(byte(v), 4) //nolint:gosec // two digits
+		}
+	case b[1] <= '3' && isOctal(b[1]) && len(b) >= 4 && isOctal(b[2]) && isOctal(b[3]):
+		return byteUnit((b[1]-'0')<<6|(b[2]-'0')<<3|(b[3]-'0'), 4)
 	}
-	if b[1] != 'u' {
-		return byteUnit(escaped(b[1]), 2)
+	return byteUnit(escaped(b[1]), 2)
+}
+
+// percentUnit reads %41, or %u0041 as JavaScript's escape writes it.
+func percentUnit(b []byte) unit {
+	if len(b) >= 6 && b[1] == 'u' {
+		return utf16Unit(b)
 	}
-	if len(b) < 6 {
-		return unit{}
+	if len(b) >= 3 {
+		if v, ok := unhex(b[1:3]); ok {
+			return byteUnit(byte(v), 3) //nolint:gosec // two digits
+		}
 	}
+	return unit{}
+}
+
+// utf16Unit reads the four digits behind the first two bytes of b, or two times
+// four where they are a pair.
+func utf16Unit(b []byte) unit {
 	r, ok := unhex(b[2:6])
 	if !ok {
-		return byteUnit('u', 2)
+		return unit{}
 	}
-	if utf16.IsSurrogate(r) && len(b) >= 12 && b[6] == '\\' && b[7] == 'u' {
+	if utf16.IsSurrogate(r) && len(b) >= 12 && b[6] == b[0] && b[7] == 'u' {
 		if lo, ok := unhex(b[8:12]); ok {
 			return runeUnit(utf16.DecodeRune(r, lo), 12)
 		}
@@ -129,47 +155,75 @@ func escaped(c byte) byte {
 	return c
 }
 
-// htmlUnit reads &quot;, &#34; or &#x22;.
+// entityStarts is what may follow the & of an entity of entity.
+const entityStarts = "#qlagsphe"
+
+// htmlUnit reads &quot;, &#34; or &#x22;, the numbers without their ; too.
 func htmlUnit(b []byte) unit {
+	if len(b) > 1 && b[1] == '#' {
+		return reference(b[:min(len(b), maxUnit)])
+	}
 	end := bytes.IndexByte(b[:min(len(b), maxUnit)], ';')
 	if end < 2 {
 		return unit{}
 	}
-	switch name := b[1:end]; string(name) {
-	case "quot":
-		return byteUnit('"', end+1)
-	case "amp":
-		return byteUnit('&', end+1)
-	case "lt":
-		return byteUnit('<', end+1)
-	case "gt":
-		return byteUnit('>', end+1)
-	case "apos":
-		return byteUnit('\'', end+1)
-	default:
-		if r, ok := reference(name); ok {
-			return runeUnit(r, end+1)
-		}
+	if c := entity(b[1:end]); c != 0 {
+		return byteUnit(c, end+1)
 	}
 	return unit{}
 }
 
-// reference reads the number of #34 or #x22.
-func reference(b []byte) (rune, bool) {
-	if len(b) < 2 || b[0] != '#' {
-		return 0, false
+// entity is the character that a name stands for, of those that keys may have.
+func entity(name []byte) byte {
+	switch string(name) {
+	case "quot":
+		return '"'
+	case "amp":
+		return '&'
+	case "lt":
+		return '<'
+	case "gt":
+		return '>'
+	case "apos":
+		return '\''
+	case "sol":
+		return '/'
+	case "plus":
+		return '+'
+	case "hyphen":
+		return '-'
+	case "lowbar":
+		return '_'
+	case "equals":
+		return '='
+	case "percnt":
+		return '%'
 	}
-	if b[1] == 'x' || b[1] == 'X' {
-		return unhex(b[2:])
+	return 0
+}
+
+// reference reads &#34; or &#x22; up to what is no digit.
+func reference(b []byte) unit {
+	at, base := 2, rune(10)
+	if len(b) > 2 && (b[2] == 'x' || b[2] == 'X') {
+		at, base = 3, 16
 	}
 	var r rune
-	for _, c := range b[1:] {
-		if c < '0' || c > '9' || r > utf8.MaxRune {
-			return 0, false
+	end := at
+	for ; end < len(b) && r <= utf8.MaxRune; end++ {
+		d, ok := unhex(b[end : end+1])
+		if !ok || d >= base {
+			break
 		}
-		r = r*10 + rune(c-'0')
+		r = r*base + d
 	}
-	return r, true
+	if end == at {
+		return unit{}
+	}
+	if end < len(b) && b[end] == ';' {
+		end++
+	}
+	return runeUnit(r, end)
 }
 
 func unhex(b []byte) (rune, bool) {

@@ -19,15 +19,38 @@ type walker struct {
 	out      []byte
 	depth    int
 	maxDepth int
-	lastType string       // the last entity type read, which is often the next
-	reach    int          // fields named so far, of MaxReach
-	noted    func(string) // told of each string, where set
+	lastType string             // the last entity type read, which is often the next
+	reach    int                // named so far, of MaxReach
+	types    typeList           // named so far, at most MaxTypes
+	few      [4]string          // what types is made of
+	noted    func(string) error // told of each string, where set
 }
 
 // newWalker reads raw with dec, which it resets.
 func newWalker(dec *jsontext.Decoder, raw []byte, maxDepth int) *walker {
 	trust(dec, raw)
-	return &walker{dec: dec, raw: raw, out: make([]byte, 0, len(raw)), maxDepth: maxDepth}
+	w := &walker{dec: dec, raw: raw, out: make([]byte, 0, len(raw)), maxDepth: maxDepth}
+	w.types.types = w.few[:0]
+	return w
+}
+
+// count takes one more of what the call may name.
+func (w *walker) count() error {
+	if w.reach++; w.reach > MaxReach {
+		return shape("more than " + strconv.Itoa(MaxReach) + " fields are named")
+	}
+	return nil
+}
+
+// touched counts one more touch of the call, and its type.
+func (w *walker) touched(typ string) error {
+	if err := w.count(); err != nil {
+		return err
+	}
+	if w.types.add(typ); len(w.types.types) > MaxTypes {
+		return shape("more than " + strconv.Itoa(MaxTypes) + " entity types are named")
+	}
+	return nil
 }
 
 func (w *walker) down() error {
@@ -168,7 +191,7 @@ func (w *walker) scalar() (jsontext.Value, error) {
 	w.out = appendScalar(w.out, v)
 	if w.noted != nil && v.Kind() == '"' {
 		s, _ := unquote(v)
-		w.noted(s)
+		return v, w.noted(s)
 	}
 	return v, nil
 }
@@ -221,7 +244,7 @@ func (w *walker) integer(what string) (int64, error) {
 }
 
 // value reads any value. Objects that name an entity are handed to link.
-func (w *walker) value(link func(typ string)) error {
+func (w *walker) value(link func(typ string) error) error {
 	switch w.dec.PeekKind() {
 	case '[':
 		return w.array("", func(int) error { return w.value(link) })
@@ -233,8 +256,9 @@ func (w *walker) value(link func(typ string)) error {
 	}
 }
 
-// entity reads {type, id, ...} where the protocol wants an entity.
-func (w *walker) entity(what string) (typ string, err error) {
+// entity reads {type, id, ...} where the protocol wants an entity. id is 0
+// where it is none.
+func (w *walker) entity(what string) (typ string, id int64, err error) {
 	var hasID bool
 	err = w.object(what, func(name string) error {
 		switch name {
@@ -243,14 +267,15 @@ func (w *walker) entity(what string) (typ string, err error) {
 			return err
 		case "id":
 			hasID = w.dec.PeekKind() == '0'
-			return w.plain(what + ".id")
+			id, err = w.integer(what + ".id")
+			return err
 		}
 		return w.value(nil)
 	})
 	if err == nil && (typ == "" || !hasID) {
 		err = shape(what + " is no entity with a type and an id")
 	}
-	return typ, err
+	return typ, id, err
 }
 
 // null reads a null, if that is what comes.
@@ -264,7 +289,7 @@ func (w *walker) null() bool {
 
 // entityLike reads an object. It names an entity if it has a type that looks
 // like an entity type, or any type beside an id.
-func (w *walker) entityLike(link func(typ string)) error {
+func (w *walker) entityLike(link func(typ string) error) error {
 	var typ string
 	var hasID bool
 	err := w.object("value", func(name string) error {
@@ -285,7 +310,7 @@ func (w *walker) entityLike(link func(typ string)) error {
 		if !IsName(typ) {
 			return shape("a linked entity's type is no identifier")
 		}
-		link(typ)
+		return link(typ)
 	}
 	return nil
 }
@@ -320,16 +345,15 @@ func (w *walker) typeText(v jsontext.Value) string {
 
 // hops splits a path into what it touches: field, or field.Type.field and so
 // on (flow-protocol §2.4). A path that starts anywhere else is refused.
-func hops(typ, path string, use Use, add func(Touch)) error {
+func hops(typ, path string, use Use, add func(Touch) error) error {
 	rest := path
-	for {
+	for range MaxHops {
 		field, tail, more := strings.Cut(rest, ".")
 		if !IsName(field) {
 			return shape("a field path holds a part that is no identifier")
 		}
-		add(Touch{typ, field, use})
-		if !more {
-			return nil
+		if err := add(Touch{typ, field, use}); err != nil || !more {
+			return err
 		}
 		next, after, ok := strings.Cut(tail, ".")
 		if !ok || !IsTypeName(next) {
@@ -337,6 +361,7 @@ func hops(typ, path string, use Use, add func(Touch)) error {
 		}
 		typ, rest = next, after
 	}
+	return shape("a field path goes through more than " + strconv.Itoa(MaxHops) + " fields")
 }
 
 func safePath(p string) string {

@@ -164,8 +164,21 @@ func needsName(verb, typ string) bool {
 	if strings.EqualFold(typ, "EventLogEntry") { // old and new values of every field of every type
 		return true
 	}
-	return isWrite(verb) && (strings.EqualFold(typ, "ApiUser") || strings.EqualFold(typ, "PermissionRuleSet") ||
-		strings.EqualFold(typ, "HumanUser") || strings.EqualFold(typ, "ActionMenuItem"))
+	return isWrite(verb) && isProtected(typ)
+}
+
+// isProtected says whether writes of a type, or of what connects it to others
+// (HumanUser_projects_Connection), give rights or let others act as somebody.
+func isProtected(typ string) bool {
+	typ = strings.ToLower(typ)
+	if strings.HasSuffix(typ, "_connection") {
+		typ, _, _ = strings.Cut(typ, "_")
+	}
+	switch typ {
+	case "apiuser", "clientuser", "humanuser", "permissionruleset", "actionmenuitem", "eventlogentry":
+		return true
+	}
+	return false
 }
 
 // needsField says whether a rule has to name the field: its type alone does

@@ -177,9 +177,10 @@ func TestReadRules(t *testing.T) {
 	x.deny("read Task.code", "read ShotX.code", "read Sho.code", "read SHOT.code", "create Shot.code", "update Shot.code", "delete Shot", "revive Shot")
 
 	x = with(t, "- read: {Shot: [code, project]}")
-	x.allow("read Shot.code", "read Shot.code,project,id,type", "read Shot.code where project sort id", "read Shot")
+	x.allow("read Shot.code", "read Shot.code,project,id,type", "read Shot.code where project sort id")
 	x.deny("read Shot.description", "read Shot.code where description", "read Shot.code sort description", "read Shot.Code",
-		"summarize Shot sum description", "summarize Shot group description", "read {\"type\":\"Shot\"}")
+		"summarize Shot sum description", "summarize Shot group description", "read {\"type\":\"Shot\"}",
+		"read Shot") // an empty list of fields, which may mean all
 
 	x = with(t, "- read: \"*\"")
 	x.allow("read Shot.code", "read ApiUser.firstname", "read HumanUser.login", "read Version.entity.Shot.code")
@@ -211,11 +212,32 @@ func TestWriteRules(t *testing.T) {
 	with(t, "- update: Project.code").deny(`update_project_last_accessed_by_current_user {"project_id":1}`)
 }
 
+// TestSearchesAnswerDisplayNames: they look for a text in them, too.
+func TestSearchesAnswerDisplayNames(t *testing.T) {
+	const search = `query_display_name_cache {"text":"anna","entity_types":{"HumanUser":{"logical_operator":"and","conditions":[]}},"max_results":5}`
+	with(t, "- read: HumanUser.id").deny(search)
+	with(t, "- read: HumanUser.cached_display_name").allow(search)
+	with(t, "- read: HumanUser").allow(search)
+}
+
+// TestSchedulesOfNobodyAreTheStudios: a project or a person that can't be one
+// may be none to the site.
+func TestSchedulesOfNobodyAreTheStudios(t *testing.T) {
+	calls := []string{
+		`work_schedule_update {"date":"2026-01-01","working":false}`,
+		`work_schedule_update {"date":"2026-01-01","working":false,"project":{"type":"Project","id":0}}`,
+		`work_schedule_update {"date":"2026-01-01","working":false,"project":{"type":"Shot","id":7}}`,
+		`work_schedule_update {"date":"2026-01-01","working":false,"user":{"type":"Group","id":7}}`,
+	}
+	with(t, "- work_schedule_update").deny(calls...).allow(`work_schedule_update {"project":{"type":"Project","id":7}}`, `work_schedule_update {"user":{"type":"HumanUser","id":7}}`)
+	with(t, "- work_schedule_update: studio").allow(calls...)
+}
+
 // TestNoBroadRuleReaches: what has to be named.
 func TestNoBroadRuleReaches(t *testing.T) {
 	broad := with(t, "- {read: \"*\", create: \"*\", update: \"*\", delete: \"*\", revive: \"*\", link: \"*\", follow: \"*\", schema: \"*\"}")
 	broad.allow("update Shot.code", "create Note.content", "delete CustomEntity01", "revive Version")
-	for _, typ := range []string{"ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem", "EventLogEntry"} {
+	for _, typ := range []string{"ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem", "EventLogEntry", "ClientUser", "ApiUser_projects_Connection", "HumanUser_permission_groups_Connection", "PermissionRuleSet_x_Connection"} {
 		for _, spelling := range []string{typ, strings.ToUpper(typ), typ[:1] + strings.ToLower(typ[1:])} {
 			broad.deny("create "+spelling+".x", "update "+spelling+".x", "delete "+spelling, "revive "+spelling)
 			with(t, "- {create: "+typ[:4]+"*, update: "+typ[:4]+"*, delete: "+typ[:4]+"*, revive: "+typ[:4]+"*}").
@@ -239,7 +261,7 @@ func TestNoBroadRuleReaches(t *testing.T) {
 			with(t, "- {create: "+typ+"."+f+", update: "+typ+"."+f+"}").allow("create "+typ+"."+f, "update "+typ+"."+f)
 		}
 	}
-	broad.allow("update Shot.sg_status_list", "update Shot.login")
+	broad.allow("update Shot.sg_status_list", "update Shot.login", "update Asset_shots_Connection.x", "create ApiUserConnection.x")
 	broad.deny(namedCalls()...)
 }
 
