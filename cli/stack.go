@@ -50,7 +50,7 @@ type stack struct {
 	metrics  *admin.Metrics
 	registry *prometheus.Registry
 	proxy    *proxy.Proxy
-	buffered *limit.Bytes
+	buffered *limit.Room
 
 	mu struct {
 		sync.Mutex
@@ -84,7 +84,7 @@ func id(l *config.Listener) string { return l.Name + " " + l.Address }
 //
 // It takes over keys and site, also when it fails.
 func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *upstream.Site, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
-	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewBytes(cfg.MaxBuffered), failed: make(chan error, 1)}
+	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), failed: make(chan error, 1)}
 	s.mu.cfg, s.mu.keys, s.mu.site = cfg, keys, site
 	s.mu.limiters, s.mu.ports, s.mu.leaving = map[string]*limit.Limiter{}, map[string]*port{}, map[string]*port{}
 	made := s // a return of nil and an error leaves nothing in s

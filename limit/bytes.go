@@ -80,3 +80,42 @@ func (b *Bytes) InUse() int64 { return b.inUse.Load() }
 
 // Max is the bound.
 func (b *Bytes) Max() int64 { return b.max }
+
+// SmallBody is the largest body that counts as small, in bytes: 64 KiB.
+const SmallBody = 64 << 10
+
+// Room is `max_buffered` in two parts: large bodies never take the quarter that
+// is kept for small ones, so that a flood of them does not keep out the calls
+// that most tools make. It is safe for concurrent use; use [NewRoom].
+type Room struct{ small, large *Bytes }
+
+// NewRoom divides total bytes; 0 or less is [DefaultMaxBuffered]. A body of
+// largest bytes always fits into the part for large ones: where that leaves too
+// little for a quarter, small ones have less, or share.
+func NewRoom(total, largest int64) *Room {
+	if total <= 0 {
+		total = DefaultMaxBuffered
+	}
+	quarter := min(total/4, total-largest)
+	if quarter < SmallBody {
+		all := NewBytes(total)
+		return &Room{small: all, large: all}
+	}
+	return &Room{small: NewBytes(quarter), large: NewBytes(total - quarter)}
+}
+
+// For is the part that a body of n bytes is charged to; negative is any length.
+func (r *Room) For(n int64) *Bytes {
+	if n >= 0 && n <= SmallBody {
+		return r.small
+	}
+	return r.large
+}
+
+// InUse is how many bytes are taken of both parts.
+func (r *Room) InUse() int64 {
+	if r.small == r.large {
+		return r.large.InUse()
+	}
+	return r.small.InUse() + r.large.InUse()
+}

@@ -61,3 +61,24 @@ func TestTryAcquireNeverWaits(t *testing.T) {
 		t.Error("what was released can't be taken")
 	}
 }
+
+func TestLargeBodiesLeaveRoomForSmallOnes(t *testing.T) {
+	r := limit.NewRoom(256<<20, 32<<20)
+	if large := r.For(-1); large != r.For(1<<20) || !large.TryAcquire(192<<20) || large.TryAcquire(1) {
+		t.Error("large bodies have three quarters")
+	}
+	if small := r.For(limit.SmallBody); small != r.For(0) || !small.TryAcquire(64<<20) || small.TryAcquire(1) {
+		t.Error("small bodies have a quarter")
+	}
+	if n := r.InUse(); n != 256<<20 {
+		t.Errorf("%d bytes in use", n)
+	}
+	for _, tight := range []*limit.Room{limit.NewRoom(1<<20, 1<<20), limit.NewRoom(128<<10, 1<<10)} {
+		if tight.For(1) != tight.For(1<<20) {
+			t.Error("where there is too little to divide, all share")
+		}
+		if !tight.For(1).TryAcquire(10) || tight.InUse() != 10 {
+			t.Error("what is shared counts once")
+		}
+	}
+}

@@ -113,7 +113,7 @@ type Listener struct {
 type Proxy struct {
 	cfg      Config
 	state    atomic.Pointer[State]
-	buffered *limit.Bytes
+	buffered *limit.Room
 	ids      *ids
 	routes   *routes
 	parser   flow.Parser
@@ -133,7 +133,7 @@ type Proxy struct {
 
 // New makes a proxy that serves st until it is told otherwise. buffered bounds
 // all bodies in memory together.
-func New(cfg Config, st *State, buffered *limit.Bytes) *Proxy {
+func New(cfg Config, st *State, buffered *limit.Room) *Proxy {
 	p := &Proxy{cfg: cfg, buffered: buffered, ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
 	p.noStore, p.noSniff, p.userAgent = []string{"no-store"}, []string{"nosniff"}, "stagedoor/"+cfg.Version
 	p.scrubs.init()

@@ -201,7 +201,7 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 	s.proxy = proxy.New(proxy.Config{
 		Version: "1.2.3", Audit: s.audit, Metrics: s.metrics, Logger: logger,
 		Now: time.Now, Entropy: rand.Reader,
-	}, st, limit.NewBytes(64<<20))
+	}, st, limit.NewRoom(64<<20, 32<<20))
 	s.server = proxy.NewServer(logger, 100)
 	l.Crowded = s.server.Crowded
 	done := make(chan struct{})

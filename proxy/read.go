@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"stagedoor/flow"
+	"stagedoor/limit"
 )
 
 // Bounds of reading a request.
 const (
-	// bufferWait is how long a body over pooled waits, unread, for room in
-	// max_buffered.
+	// bufferWait is how long a body waits, unread, for room in max_buffered.
 	bufferWait = 20 * time.Second
 	// bodyTime and bodyRate bound how slowly a body may come: a stall of
 	// bodyTime at most, and at least bodyRate bytes a second otherwise. A stall
@@ -28,7 +28,7 @@ const (
 	// broken connection instead.
 	maxDrain = 256 << 20
 	// pooled is the largest buffer that is kept for the next call.
-	pooled = 64 << 10
+	pooled = limit.SmallBody
 )
 
 // body is a request body in memory.
@@ -36,8 +36,9 @@ type body struct {
 	b        []byte
 	buf      *[]byte // b's buffer, when it is from the pool
 	n        int64
-	charged  int64 // of max_buffered
-	complete bool  // read to its end
+	room     *limit.Bytes // what it is charged to
+	charged  int64        // of room
+	complete bool         // read to its end
 }
 
 type bufferPool struct{ pool *sync.Pool }
@@ -64,6 +65,7 @@ func (x *exchange) read() bool {
 	if want > limit {
 		return x.refuse(TooBig, tooBig(limit), "")
 	}
+	x.body.room = x.p.buffered.For(want)
 	p := x.newPace()
 	err := x.readAll(p, want)
 	p.end()
@@ -87,7 +89,7 @@ func (x *exchange) read() bool {
 	x.body.complete = true
 	x.body.n = int64(len(x.body.b))
 	if over := x.body.charged - x.body.n; over > 0 {
-		x.p.buffered.Release(over)
+		x.body.room.Release(over)
 		x.body.charged = x.body.n
 	}
 	return true
@@ -141,28 +143,29 @@ var (
 // reserve waits for room for n bytes more before they are read, so that a
 // flood waits in the kernel's socket buffers.
 func (x *exchange) reserve(n int64) error {
-	if x.p.buffered.TryAcquire(n) { // as a rule; waiting costs a context and a timer
+	if x.body.room.TryAcquire(n) { // as a rule; waiting costs a context and a timer
 		x.body.charged += n
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), bufferWait)
 	defer cancel()
-	if err := x.p.buffered.Acquire(ctx, n); err != nil {
+	if err := x.body.room.Acquire(ctx, n); err != nil {
 		return errNoRoom
 	}
 	x.body.charged += n
 	return nil
 }
 
-// readAll reads the body. A small one goes by without waiting for room: as many
-// as there are connections take little, and a flood of large ones must not keep
-// small calls out.
+// readAll reads the body.
 func (x *exchange) readAll(p *pace, want int64) error {
 	switch {
 	case want < 0: // chunked: it might be of any length
 		return x.readGrowing(p, x.st.MaxBody)
 	case want > pooled:
 		return x.readGrowing(p, want)
+	}
+	if err := x.reserve(want); err != nil {
+		return err
 	}
 	p.start()
 	x.body.buf = x.p.buffers.get()
@@ -235,8 +238,8 @@ func (x *exchange) releaseBody(m *flow.Message) {
 		x.p.buffers.put(x.body.buf)
 	}
 	x.body.b, x.body.buf = nil, nil
-	if m == nil {
-		x.p.buffered.Release(x.body.charged)
+	if m == nil && x.body.room != nil {
+		x.body.room.Release(x.body.charged)
 		x.body.charged = 0
 	}
 }

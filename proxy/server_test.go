@@ -90,11 +90,11 @@ func still(t *testing.T, site proxy.Sender, f func(*pipes, *proxy.Server, *proxy
 
 // proxyOver is a proxy with one script that may read anything.
 func proxyOver(site proxy.Sender, a proxy.Auditor, opts ...func(*proxy.Config, *proxy.State)) (*proxy.Proxy, *proxy.Listener) {
-	return proxyWithin(limit.NewBytes(64<<20), site, a, opts...)
+	return proxyWithin(limit.NewRoom(64<<20, 32<<20), site, a, opts...)
 }
 
 // proxyWithin is proxyOver with a bound on its bodies.
-func proxyWithin(room *limit.Bytes, site proxy.Sender, a proxy.Auditor, opts ...func(*proxy.Config, *proxy.State)) (*proxy.Proxy, *proxy.Listener) {
+func proxyWithin(room *limit.Room, site proxy.Sender, a proxy.Auditor, opts ...func(*proxy.Config, *proxy.State)) (*proxy.Proxy, *proxy.Listener) {
 	l := &proxy.Listener{
 		Name: "local", Door: caller.NewDoor("80"), Scripts: []string{"pub"}, KeepAlive: true,
 		Unnamed: limit.New(limit.Options{}), Crowded: func() bool { return false },
@@ -416,8 +416,8 @@ func pass(d time.Duration) { <-time.NewTimer(d).C }
 // TestHangUpIsNoRefusal: a caller that goes before its call could leave is
 // recorded once, as aborted, and counted as no refusal.
 func TestHangUpIsNoRefusal(t *testing.T) {
-	for name, full := range map[string]func(*proxy.State, *limit.Bytes) (free func()){
-		"held for the limit": func(st *proxy.State, _ *limit.Bytes) func() {
+	for name, full := range map[string]func(*proxy.State, *limit.Room) (free func()){
+		"held for the limit": func(st *proxy.State, _ *limit.Room) func() {
 			one := limit.New(limit.Options{InFlight: 1})
 			st.Scripts["pub"].Limiter = one
 			g, err := one.Acquire(t.Context(), 1)
@@ -426,17 +426,18 @@ func TestHangUpIsNoRefusal(t *testing.T) {
 			}
 			return g.Release
 		},
-		"waiting for room": func(_ *proxy.State, room *limit.Bytes) func() {
-			if !room.TryAcquire(room.Max()) {
+		"waiting for room": func(_ *proxy.State, room *limit.Room) func() {
+			large := room.For(-1)
+			if !large.TryAcquire(large.Max()) {
 				t.Error("no room")
 			}
-			return func() { room.Release(room.Max()) }
+			return func() { large.Release(large.Max()) }
 		},
 	} {
 		for _, early := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, gone before: %t", name, early), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					a, m, room := &record{}, &metrics{}, limit.NewBytes(64<<20)
+					a, m, room := &record{}, &metrics{}, limit.NewRoom(64<<20, 32<<20)
 					var free func()
 					p, l := proxyWithin(room, saying(`{}`), a, func(c *proxy.Config, st *proxy.State) {
 						c.Metrics, free = m, full(st, room)
