@@ -164,7 +164,7 @@ const (
 	DefaultMaxDepth       = flow.DefaultMaxDepth
 	DefaultMaxBuffered    = 256 << 20
 	DefaultMaxConnections = 1024
-	DefaultDrain          = 30 * time.Second
+	DefaultDrain          = 25 * time.Second // Kubernetes kills after 30 s
 	DefaultAdmin          = "127.0.0.1:8471"
 
 	DefaultMount    = "kv"

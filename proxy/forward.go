@@ -365,14 +365,16 @@ func (x *exchange) siteFailed(err error) {
 	var ue *upstream.Error
 	sent := !errors.As(err, &ue) || ue.Sent
 	x.result = audit.ResultSiteError
+	cut := errors.Is(context.Cause(x.r.Context()), errCut)
 	switch {
 	case !sent:
 		x.result = audit.ResultUnreachable
+	case cut: // by a deadline of ours, over HTTP/1.1
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		x.result = audit.ResultTimeout
 	}
 	what := "the site did not answer " + x.call.Method
-	if errors.Is(context.Cause(x.r.Context()), errCut) {
+	if cut {
 		what = "Stagedoor was stopped before the site answered " + x.call.Method
 	}
 	if errors.Is(err, errUnreadable) {

@@ -35,8 +35,7 @@ func (p *Proxy) keyRefused(x *exchange) bool {
 }
 
 func (p *Proxy) probe(x *exchange) bool {
-	// Others wait for the result, so it must not depend on this caller.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), probeTime)
+	ctx, cancel := outlive(x.r.Context(), probeTime)
 	defer cancel()
 	began := p.cfg.Now()
 	y := &exchange{
@@ -91,22 +90,36 @@ func (p *Proxy) askSource(x *exchange) {
 		if !p.asks.may(x.scriptName, p.cfg.Now()) {
 			return nil, nil
 		}
-		// Others wait for the result, so it must not depend on this caller.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), refreshWait)
+		ctx, cancel := outlive(x.r.Context(), refreshWait)
 		defer cancel()
 		changed, err := x.st.Keys.Refresh(ctx, x.scriptName)
-		if err != nil {
+		switch {
+		case err != nil:
 			p.cfg.Logger.Warn("the key source was asked after an authentication fault and did not answer",
 				slog.String("script", x.scriptName), slog.Any("error", err))
-		}
-		if changed {
+		case changed:
 			p.asks.reset(x.scriptName)
-		} else {
+		default:
 			p.cfg.Logger.Warn("the site refuses a key, and its source has no other",
 				slog.String("script", x.scriptName), slog.String("site_name", x.cred.SiteName), slog.String("version", x.cred.Version))
 		}
 		return nil, nil
 	})
+}
+
+// outlive is a context for what others wait for too, so that it must not depend
+// on this caller. It ends with time, or when the server cuts its calls.
+func outlive(call context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(call), most)
+	stop := context.AfterFunc(call, func() {
+		if !gone(call) {
+			cancel()
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // may says whether the source may be asked now, and counts that it was.
@@ -116,6 +129,9 @@ func (a *asks) may(script string, now time.Time) bool {
 	k := a.of[script]
 	if now.Before(k.next) {
 		return false
+	}
+	if now.Sub(k.next) > maxAsk {
+		k.pause = 0 // the last trouble is over
 	}
 	k.pause = min(max(2*k.pause, firstAsk), maxAsk)
 	k.next = now.Add(k.pause)

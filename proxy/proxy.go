@@ -114,6 +114,7 @@ type Proxy struct {
 	cfg      Config
 	state    atomic.Pointer[State]
 	buffered *limit.Room
+	over     chan struct{} // holds one token: of the body that goes on beyond it
 	ids      *ids
 	routes   *routes
 	parser   flow.Parser
@@ -134,7 +135,7 @@ type Proxy struct {
 // New makes a proxy that serves st until it is told otherwise. buffered bounds
 // all bodies in memory together.
 func New(cfg Config, st *State, buffered *limit.Room) *Proxy {
-	p := &Proxy{cfg: cfg, buffered: buffered, ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
+	p := &Proxy{cfg: cfg, buffered: buffered, over: make(chan struct{}, 1), ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
 	p.noStore, p.noSniff, p.userAgent = []string{"no-store"}, []string{"nosniff"}, "stagedoor/"+cfg.Version
 	p.scrubs.init()
 	p.unpack.init()

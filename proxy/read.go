@@ -38,6 +38,7 @@ type body struct {
 	n        int64
 	room     *limit.Bytes // what it is charged to
 	charged  int64        // of room
+	over     bool         // goes on beyond room
 	complete bool         // read to its end
 }
 
@@ -149,10 +150,33 @@ func (x *exchange) reserve(n int64) error {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), bufferWait)
 	defer cancel()
+	if x.body.charged > 0 {
+		return x.overdraw(ctx, n)
+	}
 	if err := x.body.room.Acquire(ctx, n); err != nil {
 		return errNoRoom
 	}
 	x.body.charged += n
+	return nil
+}
+
+// overdraw lets one body at a time go on beyond the bound, by max_body at most:
+// bodies that each hold a part and wait for the rest would wait for each other.
+func (x *exchange) overdraw(ctx context.Context, n int64) error {
+	if x.body.over {
+		return nil
+	}
+	select {
+	case x.p.over <- struct{}{}:
+	case <-ctx.Done():
+		return errNoRoom
+	}
+	if x.body.room.TryAcquire(n) {
+		<-x.p.over
+		x.body.charged += n
+		return nil
+	}
+	x.body.over = true
 	return nil
 }
 
@@ -241,6 +265,10 @@ func (x *exchange) releaseBody(m *flow.Message) {
 	if m == nil && x.body.room != nil {
 		x.body.room.Release(x.body.charged)
 		x.body.charged = 0
+		if x.body.over {
+			x.body.over = false
+			<-x.p.over
+		}
 	}
 }
 
@@ -256,7 +284,10 @@ func (x *exchange) drain() {
 	p := x.newPace()
 	p.start()
 	buf := x.p.buffers.get()
-	defer x.p.buffers.put(buf)
+	defer func() {
+		clear(*buf) // it may hold a key that the tool carried
+		x.p.buffers.put(buf)
+	}()
 	for left := int64(maxDrain); left > 0; {
 		n, err := x.r.Body.Read(*buf)
 		left -= int64(n)

@@ -410,6 +410,55 @@ func TestCallsThatADrainCutsAreAnswered(t *testing.T) {
 	}
 }
 
+// Bodies that each hold a part of the room and wait for the rest must not wait
+// for each other.
+func TestHalfReadBodiesDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, room := &record{}, limit.NewRoom(1<<20, 1<<20)
+		p, l := proxyWithin(room, saying(`{}`), a, func(_ *proxy.Config, st *proxy.State) { st.MaxBody = 1 << 20 })
+		const bodies = 8 // of 600 KiB, into 1 MiB
+		var writers [bodies]*io.PipeWriter
+		done := make(chan int, bodies)
+		for i := range bodies {
+			r, w := io.Pipe()
+			writers[i] = w
+			go func() {
+				req := asked(t, t.Context(), bytes.NewReader(nil))
+				req.Body, req.ContentLength = r, 600<<10
+				out := &sink{header: http.Header{}}
+				p.Handler(l.Name).ServeHTTP(out, req)
+				done <- out.status
+			}()
+		}
+		began := time.Now()
+		body := readShot + strings.Repeat(" ", 600<<10-len(readShot))
+		for i := range bodies { // all come half, then all the rest
+			go func() {
+				for from := 0; from < len(body); from += 50 << 10 {
+					_, _ = io.WriteString(writers[i], body[from:min(from+50<<10, len(body))])
+				}
+				_ = writers[i].Close()
+			}()
+		}
+		for range bodies {
+			if status := <-done; status != http.StatusOK {
+				t.Errorf("status %d", status)
+			}
+		}
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("they waited %s for each other", waited)
+		}
+		for _, e := range a.all() {
+			if e.Kind == audit.RefusedCall {
+				t.Errorf("refused: %+v", e)
+			}
+		}
+		if n := room.InUse(); n != 0 {
+			t.Errorf("%d bytes are still in use", n)
+		}
+	})
+}
+
 // pass lets the bubble's clock go on.
 func pass(d time.Duration) { <-time.NewTimer(d).C }
 

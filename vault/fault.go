@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -118,6 +119,7 @@ func cause(err error, timeout time.Duration) string {
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, name := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	waited, slow := errors.AsType[net.Error](err)
 	_, long := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -134,6 +136,10 @@ func cause(err error, timeout time.Duration) string {
 		return "its certificate is not valid now; renew it"
 	case long:
 		return "its answer is too long"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it closed the connection before it answered"
+	case slow && waited.Timeout():
+		return fmt.Sprintf("no answer within %s", timeout)
 	case isOp:
 		return opCause(err)
 	}

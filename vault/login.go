@@ -360,7 +360,7 @@ func (s *Store) revoke(ctx context.Context, sess *session) {
 
 // readSecret reads one line from a file.
 func readSecret(path, what string) (secret.Value, *fault) {
-	b, err := trust.Read(path, maxLoginFile)
+	b, err := trust.ReadFrom(path, maxLoginFile)
 	if err != nil {
 		return secret.Value{}, faultf(noLogin, "the %s can't be read: %s", what, err.Error())
 	}

@@ -386,8 +386,8 @@ func (s *Store) vaultIs(ctx context.Context, f *fault) {
 	before := s.state
 	s.state = next
 	s.mu.Unlock()
-	if before == next {
-		return
+	if before.State == next.State {
+		return // what it says in its trouble changes while the trouble lasts
 	}
 	state := slog.String("state", next.State)
 	if f == nil {

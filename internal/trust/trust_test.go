@@ -46,6 +46,9 @@ func TestOnlyOurFilesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused[path] = "belongs to user 12345"
+		if b, err := trust.ReadFrom(path, 10); err != nil || len(b) != 10 {
+			t.Errorf("another program's: %q %v", b, err)
+		}
 	}
 	for path, want := range refused {
 		n := int64(10)
