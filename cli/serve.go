@@ -82,6 +82,7 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 			return no(joinStop(err, s))
 		case <-ctx.Done():
 			drain := s.config().Drain
+			s.drained.Store(true) // readiness is red before anybody reads why
 			logger.InfoContext(ctx, "draining", slog.Duration("at_most", drain))
 			if err := s.stop(drain); err != nil {
 				return no(err)
