@@ -61,8 +61,10 @@ const (
 	CredLiveKey Credential = "live_key"
 	// CredOldKey is one that was.
 	CredOldKey Credential = "old_key"
-	// CredSession is a session token or a handle.
+	// CredSession is a session or bearer token that is none of ours.
 	CredSession Credential = "session"
+	// CredHandle is a handle that we gave out.
+	CredHandle Credential = "handle"
 	// CredUser is a user name and password.
 	CredUser Credential = "user"
 )

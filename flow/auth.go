@@ -110,15 +110,18 @@ func (m *Message) authMember(key string, val jsontext.Value, user *userAuth) err
 	case "script_name":
 		m.Call.ScriptName = text
 	case "script_key":
-		m.callerKey = secret.FromString(text)
+		m.key = secret.FromString(text)
 	case "session_token":
-		m.hasSession = true
+		if !isString {
+			return shape(key + " is not a string")
+		}
+		m.token = secret.FromString(text)
 	case "reject_if_expired":
 	case "user_login", "user_password", "auth_token":
 		if !isString {
 			return shape(key + " is not a string")
 		}
-		m.Call.UserAuth = true
+		m.Call.UserAuth, m.Carried.user = true, true
 		user.set(key, val)
 	case "session_uuid":
 		if !isSessionUUID(text) {
@@ -192,23 +195,40 @@ func (u *userAuth) object() []byte {
 	return append(out, '}')
 }
 
+// Carried is the credential that a request brought along. Nothing of it is sent
+// on; it is kept to tell what the tool holds, and to find out whose handle it is.
+// Every kind of message embeds one.
+type Carried struct {
+	key   secret.Value // script_key, client_secret
+	token secret.Value // session_token, the cookie _session_id, a bearer or refresh token
+	user  bool         // a person's login or password
+}
+
+// Token is the session, bearer or refresh token that the tool sent, the zero
+// Value for none: a handle of ours, a placeholder, or a real one, which is a
+// secret of the tool's.
+func (c *Carried) Token() secret.Value { return c.token }
+
+// SetToken takes note of a token that came in a header.
+func (c *Carried) SetToken(v secret.Value) { c.token = v }
+
 // CallerCredential classes what the tool itself carried, against the key that
 // is now in force and those before it. Keys are compared in constant time and
 // not kept.
-func (m *Message) CallerCredential(c secret.Credential) string {
+func (c *Carried) CallerCredential(now secret.Credential) string {
 	switch {
-	case m.Call.UserAuth:
+	case c.user:
 		return CredUser
-	case m.callerKey.Same(c.Key):
+	case c.key.Same(now.Key):
 		return CredLiveKey
 	}
-	if slices.ContainsFunc(c.Old, m.callerKey.Same) {
+	if slices.ContainsFunc(now.Old, c.key.Same) {
 		return CredOldKey
 	}
 	switch {
-	case m.hasSession:
+	case !c.token.IsZero():
 		return CredSession
-	case !m.callerKey.IsZero():
+	case !c.key.IsZero():
 		return CredPlaceholder
 	}
 	return CredNone

@@ -5,14 +5,28 @@ import "slices"
 // Use says in which position of a call a field is named.
 type Use uint8
 
-// The positions. All but UseWrite and UseLink read.
+// The positions. All but UseWrite, UseLink and UseUpload read.
 const (
-	UseReturn  Use = iota + 1 // return_fields, entity_fields
-	UseFilter                 // filters: a side channel, so it counts as reading
-	UseSort                   // sorts, grouping
-	UseSummary                // summaries
-	UseWrite                  // data of create and update
-	UseLink                   // a linked entity named in written data
+	UseReturn   Use = iota + 1 // return_fields, entity_fields
+	UseFilter                  // filters: a side channel, so it counts as reading
+	UseSort                    // sorts, grouping
+	UseSummary                 // summaries
+	UseWrite                   // data of create and update
+	UseLink                    // a linked entity named in written data
+	UseUpload                  // a file that is put into a field
+	UseDownload                // a file that is fetched from one
+)
+
+// Kind is the way in by which a call came.
+type Kind string
+
+// The kinds. The zero value is an RPC call.
+const (
+	KindRPC      Kind = "rpc"      // POST /api3/json
+	KindUpload   Kind = "upload"   // a form of /upload/...
+	KindDownload Kind = "download" // a file of /file_serve, /thumbnail, /images, /files
+	KindREST     Kind = "rest"     // /api/v1/...
+	KindStorage  Kind = "storage"  // a pre-signed link, relayed
 )
 
 // Touch is one (entity type, field) that a call reaches. Field is "" where the
@@ -35,14 +49,19 @@ const (
 	CredPlaceholder = "placeholder" // a script key that is no key of ours
 	CredLiveKey     = "live_key"    // the script's real key of today
 	CredOldKey      = "old_key"     // a key that the script had before
-	CredSession     = "session"     // a session token
+	CredSession     = "session"     // a session or bearer token that is none of ours
+	CredHandle      = "handle"      // a handle that this proxy gave out
 	CredUser        = "user"        // user_login or user_password
 )
 
 // Call is what one request asks for, in Flow's words: facts only, no values of
 // data, safe to log. The zero Call is no call and no policy allows it.
 type Call struct {
-	// Method is the RPC method, or the request_type of a part of a batch.
+	// Kind is the way in, "" for a part of a batch.
+	Kind Kind
+	// Method is the RPC method, or the request_type of a part of a batch. What
+	// came by REST has the method that api3 has for the same thing, so that one
+	// rule governs both.
 	Method string
 	// Group is the policy group of the method.
 	Group Group

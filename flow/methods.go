@@ -19,11 +19,14 @@ const (
 	GroupSchedule    Group = "schedule"
 	GroupPreferences Group = "preferences"
 
+	GroupUpload   Group = "upload"   // files into fields
+	GroupDownload Group = "download" // files out of fields
+
 	GroupNamed Group = "named"
 
 	GroupInfo    Group = "info"    // always allowed
 	GroupBatch   Group = "batch"   // decided part by part
-	GroupSession Group = "session" // never allowed: the answer is a secret
+	GroupSession Group = "session" // answered by the proxy itself: the site's answer would be a secret
 )
 
 // MethodInfo is what is known of one RPC method (flow-protocol §2.1).
@@ -69,6 +72,12 @@ func Method(name string) (MethodInfo, bool) {
 		return MethodInfo{GroupSession, true}, true
 	}
 	return MethodInfo{}, false
+}
+
+// RESTMethods lists what only REST has (flow-protocol §5.4), for rules: each has
+// to be named.
+func RESTMethods() []string {
+	return []string{"webhook_read", "webhook_write", "preferences_update", "license_info", "transcode"}
 }
 
 // Methods lists every method of flow-protocol §2.1, in its order.

@@ -14,8 +14,6 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"stagedoor/secret"
 )
 
 // DefaultMaxDepth is the nesting of a call's argument up to which it is read.
@@ -77,15 +75,14 @@ func (e *ParseError) Error() string { return e.Msg }
 // on with another credential. It is immutable and keeps no byte of the body
 // that it was read from.
 type Message struct {
+	Carried
+
 	Call Call
 
 	arg     []byte // the checked argument, encoded again; nil when there is none
 	auth    bool   // the call goes with an auth object
 	product []byte // quoted JSON string, nil when absent
 	user    []byte // the user's own auth object, rebuilt; nil when there is none
-
-	callerKey  secret.Value
-	hasSession bool
 }
 
 // Parser reads calls. It keeps the decoders that it reads with, since making
@@ -135,7 +132,7 @@ func parseRPC(dec *jsontext.Decoder, body []byte, maxDepth int) (*Message, error
 	if !ok {
 		return nil, &ParseError{Flaw: FlawUnknown, Method: safeName(env.method), Msg: "no method " + quoteName(env.method) + " is known"}
 	}
-	m := &Message{Call: Call{Method: env.method, Group: info.Group, Writes: info.Writes}, auth: info.Group != GroupInfo}
+	m := &Message{Call: Call{Kind: KindRPC, Method: env.method, Group: info.Group, Writes: info.Writes}, auth: info.Group != GroupInfo}
 	authRaw, argRaw, err := env.split()
 	if err != nil {
 		return nil, err

@@ -79,14 +79,24 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Request is what is sent: always a POST with a body of known length.
+// Request is what is sent.
 type Request struct {
-	// Path is the target on the site, from a route's own constant.
+	// Method is the verb; "" is POST.
+	Method string
+	// Path is the target on the site, query string included. It is written as
+	// it is, so it must be made of a route's own constants and checked parts.
 	Path string
 	// Header holds "Name: value" pairs besides Host, Content-Length and
 	// Connection. They are written as they are, so they must be clean.
 	Header [][2]string
-	Body   []byte
+	// Body is the whole body, or what goes before Stream. The sender's own
+	// copies of it are cleared.
+	Body []byte
+	// Stream, if not nil, is the rest of the body, sent as it is read. A call
+	// whose Stream fails is never completed.
+	Stream io.Reader
+	// Length is how many bytes Stream has; -1 sends it in chunks.
+	Length int64
 	// Fresh takes a new connection, because a kept one has just failed.
 	Fresh bool
 }
