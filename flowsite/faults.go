@@ -86,7 +86,7 @@ func (s *Site) ClearFaults() {
 }
 
 // plannedLocked takes the fault that is due for the call, if any.
-func (s *Site) plannedLocked(c rpc) *Fault {
+func (s *Site) plannedLocked(c Received) *Fault {
 	for i, p := range s.faults {
 		if !p.fits(c) {
 			continue
@@ -104,14 +104,11 @@ func (s *Site) plannedLocked(c rpc) *Fault {
 	return nil
 }
 
-func (p *planned) fits(c rpc) bool {
-	if p.Method != "" && p.Method != c.method || p.Type != "" && p.Type != c.typeName() {
+func (p *planned) fits(c Received) bool {
+	if p.Method != "" && p.Method != c.Method || p.Type != "" && p.Type != c.Type {
 		return false
 	}
-	return p.Match == nil || p.Match(Received{
-		Method: c.method, Type: c.typeName(), Params: c.params,
-		Credential: c.auth.kind, Script: c.auth.script, Sudo: c.auth.sudo, SessionUUID: c.auth.uuid,
-	})
+	return p.Match == nil || p.Match(c)
 }
 
 // wait holds the answer back; false: the caller has gone.

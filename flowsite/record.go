@@ -23,8 +23,11 @@ type Received struct {
 	// [Site.ConnContext]. Reused: it carried a request before.
 	Conn   int64
 	Reused bool
+	// Kind is the route it came on: a Route constant.
+	Kind string
 	// Method, Type and Params (less the auth object) are those of the RPC
-	// call; empty when the body was none.
+	// call; empty when the body was none. On other routes Method is what the
+	// path names: upload_file, file_serve, …
 	Method, Type string
 	Params       []any
 	// Credential is a Kind; Script and Sudo are the names sent with it.

@@ -32,7 +32,7 @@ func (x *exchange) reply(plan *Fault, out outcome) {
 	if !plan.wait(x.r.Context()) || plan.Reset || plan.Close {
 		plan.hangUp(x.w)
 	}
-	status, body := http.StatusOK, out.body
+	status, body := orDefault(out.status, http.StatusOK), out.body
 	h := x.w.Header()
 	h.Set("Content-Type", jsonType)
 	if plan.fails() {
@@ -42,6 +42,9 @@ func (x *exchange) reply(plan *Fault, out outcome) {
 	}
 	maps.Copy(h, plan.Header)
 	x.siteHeaders(status, body)
+	if !plan.fails() {
+		maps.Copy(h, out.header)
+	}
 	if x.site.opts.Echo {
 		echoHeaders(h, out.secret)
 	}

@@ -160,14 +160,11 @@ func none(format string, a ...any) error { return &fault{codeNone, fmt.Sprintf(f
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{site: s, w: w, r: r}
 	x.rec = s.received(r)
-	switch {
-	case s.opts.CORS && r.Method == http.MethodOptions:
+	if s.opts.CORS && r.Method == http.MethodOptions {
 		x.preflight()
-	case x.readBody() != nil:
-		x.violate("the body ended early or is over the bound")
-	default:
-		x.serve()
+		return
 	}
+	x.route()
 }
 
 // exchange is one request on its way through.
@@ -189,7 +186,13 @@ func (x *exchange) readBody() error {
 	return nil
 }
 
-func (x *exchange) serve() {
+// serveRPC answers an api3 call, and what is on no route: a violation.
+func (x *exchange) serveRPC() {
+	x.rec.Kind = RouteRPC
+	if x.readBody() != nil {
+		x.violate("the body ended early or is over the bound")
+		return
+	}
 	if found := x.judge(); len(found) > 0 {
 		x.violate(found...)
 		return
@@ -200,13 +203,18 @@ func (x *exchange) serve() {
 
 // apply does the call under the lock, unless a planned fault comes first.
 func (x *exchange) apply() (*Fault, outcome) {
+	return x.applyWith(func() outcome { return x.site.answerLocked(x) })
+}
+
+// applyWith is apply for any kind of call; do runs with Site.mu held.
+func (x *exchange) applyWith(do func() outcome) (*Fault, outcome) {
 	s := x.site
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	plan := s.plannedLocked(x.call)
+	plan := s.plannedLocked(x.rec)
 	var out outcome
 	if plan == nil || plan.After {
-		out = s.answerLocked(x)
+		out = do()
 	}
 	if plan != nil {
 		x.rec.Fault = plan
@@ -218,8 +226,10 @@ func (x *exchange) apply() (*Fault, outcome) {
 
 // outcome is what a call comes to: results, or a fault.
 type outcome struct {
-	body []byte
-	code int // error_code, 0: none
+	status int         // 0: 200
+	header http.Header // beyond the site's own; nil: JSON
+	body   []byte
+	code   int // error_code, 0: none
 	// secret is what the caller sent, for the echo.
 	secret string
 }
