@@ -1,12 +1,13 @@
 // Package parts builds, installs and starts the real parts that tests run
 // against: a Vault core as a process, the shotgun_api3 client from PyPI in a
-// virtual environment, and the stagedoor binary itself.
+// virtual environment, the REST client shotgun-nodejs from npm, the system's
+// curl, and the stagedoor binary itself.
 //
 // It is for tests only and never part of the product. What takes long is made
 // once and kept in the user's cache folder, under stagedoor-tests, keyed by
 // what it was made from; any number of test processes may ask for it at once.
 // It listens on loopback only, downloads through the package tools only (go,
-// pip), and sends nothing anywhere else.
+// pip, npm), and sends nothing anywhere else.
 //
 // Every function ends the test that called it when something fails, so all of
 // them must be called from the goroutine of that test.

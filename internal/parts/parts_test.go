@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,5 +204,31 @@ func TestPythonHasTheClient(t *testing.T) {
 		if err != nil || strings.TrimSpace(string(out)) != version {
 			t.Errorf("%s says %q, %v", python, out, err)
 		}
+	}
+}
+
+func TestNodeHasTheRESTClient(t *testing.T) {
+	node := parts.Node(t)
+	script := filepath.Join(t.TempDir(), "load.mjs")
+	err := os.WriteFile(script, []byte(`
+import { createRequire } from "node:module";
+const { ShotgunApiClient } = createRequire(import.meta.url)("shotgun-nodejs");
+console.log(new ShotgunApiClient({ siteUrl: "http://site.invalid" }).apiBasePath);
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), node.Path, script)
+	cmd.Env = []string{"NODE_PATH=" + node.Modules}
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "/api/v1" {
+		t.Errorf("node says %q, %v", out, err)
+	}
+}
+
+func TestCurlIsHere(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), parts.Curl(t), "--version").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "curl ") {
+		t.Errorf("curl says %q, %v", out, err)
 	}
 }
