@@ -17,7 +17,7 @@ type rulePos struct {
 
 // laterRules are words of rules that other versions bring.
 func laterRules() []string {
-	return []string{"upload", "download", "projects", "where", "cache", "coalesce"}
+	return []string{"projects", "where", "cache", "coalesce"}
 }
 
 // allow reads a script's rules.

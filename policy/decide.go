@@ -14,7 +14,7 @@ type Reason string
 const (
 	NoRule      Reason = "no_rule"      // nothing allows it
 	SecretField Reason = "secret_field" // a credential field; no rule can allow it
-	SessionCall Reason = "session_call" // the answer would be a session
+	SessionCall Reason = "session_call" // a session that can't be a handle
 	UserAuth    Reason = "user_auth"    // user and password in the call
 	Sudo        Reason = "sudo"         // sudo_as_login without a grant
 )
@@ -151,20 +151,58 @@ func (s *Script) hasBare(verb string) (string, bool) {
 	return v.bare, true
 }
 
+// hasAny finds the first rule of a verb, whatever it reaches.
+func (s *Script) hasAny(verb string) (string, bool) {
+	for i := range s.Rules {
+		if s.verbs != nil && s.Rules[i].Verb == verb {
+			return s.Rules[i].Where(), true
+		}
+	}
+	return "", false
+}
+
+// MayRead says whether the script may read a type's field, for answers that
+// hold more than was asked for. Which record it is, is told to whoever may read
+// or write some of it.
+func (s *Script) MayRead(typ, field string) bool {
+	if flow.IsSecretField(field) {
+		return false
+	}
+	if field != "id" && field != "type" {
+		_, ok := s.has("read", typ, field)
+		return ok && field != anyField
+	}
+	for _, verb := range [...]string{"read", "create", "update", "delete", "revive"} {
+		if _, ok := s.has(verb, typ, anyField); ok {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	uploadVerb   = string(flow.GroupUpload)
+	downloadVerb = string(flow.GroupDownload)
+)
+
 func isWrite(verb string) bool {
 	return verb == "create" || verb == "update" || verb == "delete" || verb == "revive"
 }
 
 // needsName says whether a rule has to name the type: a glob does not cover it.
-// Case is folded: nobody has tried whether the site does.
+// Case is folded: nobody has tried whether the site does. A file that is put
+// into a record counts as a write of it.
 func needsName(verb, typ string) bool {
-	if verb != "read" && !isWrite(verb) {
+	writes := isWrite(verb) || verb == uploadVerb
+	switch {
+	case isWord(verb, typ) && verb != "presets":
+		return true
+	case verb != "read" && verb != downloadVerb && !writes:
 		return false
-	}
-	if strings.EqualFold(typ, "EventLogEntry") { // old and new values of every field of every type
+	case strings.EqualFold(typ, "EventLogEntry"): // old and new values of every field of every type
 		return true
 	}
-	return isWrite(verb) && isProtected(typ)
+	return writes && isProtected(typ)
 }
 
 // isProtected says whether writes of a type, or of what connects it to others
@@ -185,7 +223,7 @@ func isProtected(typ string) bool {
 // not cover it. These take over accounts, silence the event log, or rewrite
 // who did what (flow-protocol §6.2).
 func needsField(verb, typ, field string) bool {
-	if !isWrite(verb) {
+	if !isWrite(verb) && verb != uploadVerb {
 		return false
 	}
 	switch strings.ToLower(field) {
@@ -205,9 +243,7 @@ func needsField(verb, typ, field string) bool {
 // authenticate_human_user with the person's own credentials.
 func (s *Script) Decide(c *flow.Call, userCheck bool) Verdict {
 	switch {
-	case c.Group == flow.GroupSession:
-		return Verdict{Reason: SessionCall, What: "call " + c.Method}
-	case c.UserAuth && !(userCheck && s.ForwardUser):
+	case c.UserAuth && (c.Group == flow.GroupSession || !(userCheck && s.ForwardUser)):
 		return Verdict{Reason: UserAuth, What: "use user_login and user_password"}
 	case c.UserAuth:
 		return Verdict{Allow: true, Rule: "user_auth: forward"}
@@ -215,6 +251,8 @@ func (s *Script) Decide(c *flow.Call, userCheck bool) Verdict {
 		return Verdict{Reason: Sudo, What: "act as another login"}
 	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
 		return Verdict{Allow: true, Rule: "info"}
+	case c.Group == flow.GroupSession: // answered with a handle, which gives no more than the script has
+		return Verdict{Allow: true, Rule: "handle"}
 	}
 	d := decision{s: s}
 	if c.Group == flow.GroupBatch {
@@ -292,11 +330,24 @@ func (d *decision) main(c *flow.Call) {
 		if len(c.Touches) == 0 { // a text search in no type, which may be in all
 			d.need("read", orEvery(""), anyField)
 		}
+	case flow.GroupUpload:
+		if !uploads(c) { // a link for a file that is named later
+			where, ok := d.s.hasAny(verb)
+			d.note(where, ok, lack{verb: verb})
+		}
+	case flow.GroupDownload:
+		if len(c.Touches) == 0 {
+			d.note("", false, lack{verb: c.Method})
+		}
 	case flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
 		d.note("", false, lack{verb: c.Method})
 	default:
 		d.note("", false, lack{verb: c.Method})
 	}
+}
+
+func uploads(c *flow.Call) bool {
+	return slices.ContainsFunc(c.Touches, func(t flow.Touch) bool { return t.Use == flow.UseUpload })
 }
 
 // orEvery is what a call without a type reaches: every type, which only a rule
@@ -309,9 +360,12 @@ func orEvery(typ string) string {
 }
 
 func (d *decision) named(c *flow.Call) {
+	want, known := verbTakes(c.Method)
 	switch {
 	case c.Studio:
 		d.need(c.Method, StudioTarget, anyField)
+	case known && want == takesNothing:
+		d.needBare(c.Method)
 	case c.Method == "activity_stream":
 		if where, ok := d.s.hasBare(c.Method); ok {
 			d.note(where, true, lack{})
@@ -354,6 +408,13 @@ func (d *decision) touch(c *flow.Call, t flow.Touch) {
 		if t.Field != "" && (c.Group == flow.GroupCreate || c.Group == flow.GroupUpdate) {
 			d.need(string(c.Group), t.Type, t.Field)
 		}
+	case flow.UseUpload:
+		if t.Field == anyField { // a file goes somewhere: where it isn't said, it may be anywhere
+			t.Field = flow.EveryField
+		}
+		d.need(uploadVerb, t.Type, t.Field)
+	case flow.UseDownload:
+		d.need(downloadVerb, t.Type, t.Field)
 	default:
 		d.note("", false, lack{verb: c.Method})
 	}

@@ -379,8 +379,11 @@ func TestSessionsUsersAndSudo(t *testing.T) {
 		auth, method, arg string
 		want              policy.Reason
 	}{
-		{"a session", every, `{"script_name":"a"}`, "get_session_token", "", policy.SessionCall},
-		{"a session for a user", &forward, user, "get_session_token", "", policy.SessionCall},
+		{"a session", every, `{"script_name":"a"}`, "get_session_token", "", ""},
+		{"a session for a user", every, user, "get_session_token", "", policy.UserAuth},
+		{"a session for a user, forwarded", &forward, user, "get_session_token", "", policy.UserAuth},
+		{"a session with sudo", every, `{"script_name":"a","sudo_as_login":"joe"}`, "get_session_token", "", ""},
+		{"a session with sudo as another", every, `{"script_name":"a","sudo_as_login":"bob"}`, "get_session_token", "", policy.Sudo},
 		{"a check of a password", every, user, "read", check, policy.UserAuth},
 		{"a check of a password, forwarded", &forward, user, "read", check, ""},
 		{"another read of a user", &forward, user, "read", `{"type":"HumanUser","return_fields":["id"]}`, policy.UserAuth},
@@ -553,7 +556,7 @@ func TestEveryVerbIsKnownAndNoOther(t *testing.T) {
 		}
 	}
 	for verb, says := range map[string]string{
-		"get_session_token": "can't be allowed", "info": "needs no rule", "batch": "needs no rule", "summarize": "part of a group",
+		"get_session_token": "needs no rule", "info": "needs no rule", "batch": "needs no rule", "summarize": "part of a group",
 		"unfollow": "part of a group", "Read": "unknown rule", "": "unknown rule", "revoke": "unknown rule",
 	} {
 		r := policy.Rule{Verb: verb, Targets: []policy.Target{{Type: "Shot"}}}
@@ -572,6 +575,13 @@ func TestEveryVerbIsKnownAndNoOther(t *testing.T) {
 		{Verb: "delete", Targets: []policy.Target{{Type: "Shot", Fields: []string{"code"}}}},
 		{Verb: "preferences", Targets: []policy.Target{{Type: "Shot"}}},
 		{Verb: "presets", Targets: []policy.Target{{Type: "a b"}}},
+		{Verb: "upload"}, {Verb: "download"},
+		{Verb: "upload", Targets: []policy.Target{{Type: "images"}}},
+		{Verb: "read", Targets: []policy.Target{{Type: "files"}}},
+		{Verb: "download", Targets: []policy.Target{{Type: "Images"}, {Type: "image"}}},
+		{Verb: "download", Targets: []policy.Target{{Type: "images", Fields: []string{"x"}}}},
+		{Verb: "upload", Targets: []policy.Target{{Type: "HumanUser", Fields: []string{"salted_password"}}}},
+		{Verb: "webhook_write", Targets: []policy.Target{{Type: "Shot"}}},
 		{Verb: "work_schedule_update", Targets: []policy.Target{{Type: "Project"}}},
 	} {
 		if len(r.Problems()) == 0 {

@@ -20,8 +20,9 @@ import (
 //	read: {Shot: [code, project]}       several fields
 //	export_page                         a method that has to be named
 type Rule struct {
-	// Verb is a group (read, create, update, delete, revive, follow, schema,
-	// schedule, preferences, link, presets) or the name of an RPC method.
+	// Verb is a group (read, create, update, delete, revive, upload, download,
+	// follow, schema, schedule, preferences, link, presets) or the name of an RPC
+	// method or of one that only REST has.
 	Verb string
 	// Targets is what the verb reaches; empty only for verbs that take none.
 	Targets []Target
@@ -52,7 +53,7 @@ type Problem struct {
 // Verbs lists every word that a rule may start with, for "did you mean".
 func Verbs() []string {
 	v := []string{
-		"read", "create", "update", "delete", "revive", "follow", "schema",
+		"read", "create", "update", "delete", "revive", "upload", "download", "follow", "schema",
 		"schedule", "preferences", "link", "presets",
 	}
 	for _, m := range flow.Methods() {
@@ -61,7 +62,7 @@ func Verbs() []string {
 			v = append(v, m)
 		}
 	}
-	return v
+	return append(v, flow.RESTMethods()...)
 }
 
 // takes says what may follow a verb.
@@ -77,7 +78,7 @@ const (
 
 func verbTakes(verb string) (takes, bool) {
 	switch verb {
-	case "read", "create", "update":
+	case "read", "create", "update", uploadVerb, downloadVerb:
 		return takesFields, true
 	case "delete", "revive", "follow", "schema", "link",
 		"schema_field_create", "schema_field_update", "schema_field_delete":
@@ -85,7 +86,8 @@ func verbTakes(verb string) (takes, bool) {
 	case "presets":
 		return takesWords, true
 	case "schedule", "preferences", "export_page", "nav_expand", "nav_search",
-		"user_subscriptions_read", "user_subscriptions_create":
+		"user_subscriptions_read", "user_subscriptions_create",
+		"webhook_read", "webhook_write", "preferences_update", "license_info", "transcode":
 		return takesNothing, true
 	case "activity_stream", "work_schedule_update":
 		return takesEither, true
@@ -96,6 +98,26 @@ func verbTakes(verb string) (takes, bool) {
 // StudioTarget is the word of "work_schedule_update: studio": the schedule of
 // the whole studio may be written.
 const StudioTarget = "studio"
+
+// Words of "download" for what names no entity: the site's own pictures, and
+// the files that it has stored. No glob covers them.
+const (
+	ImagesTarget = "images"
+	FilesTarget  = "files"
+)
+
+// isWord says whether a verb's target is such a word, not an entity type.
+func isWord(verb, typ string) bool {
+	switch verb {
+	case "presets":
+		return true
+	case downloadVerb:
+		return typ == ImagesTarget || typ == FilesTarget
+	case "work_schedule_update":
+		return typ == StudioTarget
+	}
+	return false
+}
 
 // Problems says what is wrong with a rule: words that are none, and rules that
 // can never match any call.
@@ -125,7 +147,7 @@ func (r *Rule) unknownVerb() Problem {
 	switch info, known := flow.Method(r.Verb); {
 	case !known:
 	case info.Group == flow.GroupSession:
-		p.Msg, p.Hint = r.Verb+" can't be allowed", "its answer is a secret; the tool never holds one"
+		p.Msg, p.Hint = r.Verb+" needs no rule", "its answer is a handle, which opens nothing but this proxy; remove the line"
 	case info.Group == flow.GroupInfo:
 		p.Msg, p.Hint = "info needs no rule", "remove the line"
 	case info.Group == flow.GroupBatch:
@@ -153,9 +175,15 @@ func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
 		}
 		return nil
 	}
+	if isWord(r.Verb, t.Type) {
+		if t.Fields != nil {
+			return bad(-1, t.Type+" has no fields", "write \""+r.Verb+": "+t.Type+"\"")
+		}
+		return nil
+	}
 	stem, glob := strings.CutSuffix(t.Type, "*")
 	if stem != "" && !flow.IsTypeName(stem) || stem == "" && !glob {
-		return bad(-1, fmt.Sprintf("%q is no entity type", t.Type), "types look like Shot, CustomEntity01, CustomEntity*")
+		return bad(-1, fmt.Sprintf("%q is no entity type", t.Type), typeHint(r.Verb))
 	}
 	if t.Fields != nil && want != takesFields {
 		return bad(-1, r.Verb+" takes types, not fields", "write \""+r.Verb+": "+t.Type+"\"")
@@ -175,6 +203,15 @@ func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
 		}
 	}
 	return out
+}
+
+// typeHint says what a verb's targets look like.
+func typeHint(verb string) string {
+	hint := "types look like Shot, CustomEntity01, CustomEntity*"
+	if verb == downloadVerb {
+		hint += "; " + ImagesTarget + " and " + FilesTarget + " are the site's own"
+	}
+	return hint
 }
 
 // pathHint says how a dotted path is allowed: a rule for each hop.

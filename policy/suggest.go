@@ -21,6 +21,8 @@ func what(lacks []lack) string {
 		typ = "every type"
 	}
 	switch {
+	case l.verb == uploadVerb, l.verb == downloadVerb:
+		return whatFile(l)
 	case l.verb == string(flow.GroupSchedule):
 		return "read work schedules"
 	case l.verb == string(flow.GroupPreferences):
@@ -45,6 +47,27 @@ func what(lacks []lack) string {
 	return l.verb + " " + typ + "." + l.field
 }
 
+// whatFile names a file that is put somewhere or fetched.
+func whatFile(l lack) string {
+	place := strings.TrimSuffix(l.typ+"."+l.field, ".")
+	switch {
+	case l.verb == uploadVerb && l.typ == "":
+		return "upload a file"
+	case l.verb == uploadVerb && l.field == flow.EveryField:
+		return "upload to every field of " + l.typ
+	case l.verb == uploadVerb:
+		return "upload to " + place
+	case isWord(l.verb, l.typ):
+		return "download the site's " + l.typ
+	case l.field == anyField:
+		return "download files of " + l.typ
+	}
+	return "download " + place
+}
+
+// anyUpload is the rule that is offered where a file's place is not known yet.
+const anyUpload = "upload: Version.sg_uploaded_movie # or where the file is for"
+
 // suggest writes the smallest rules that give what is missing, as lines that
 // can be pasted into an allow list. more says that this is not all of it.
 func suggest(lacks []lack, more bool) string {
@@ -59,6 +82,11 @@ func suggest(lacks []lack, more bool) string {
 	var parts []string
 	bare := false
 	for _, v := range verbs {
+		if v == uploadVerb && byVerb[v][0].typ == "" {
+			parts = append(parts, anyUpload)
+			bare = true
+			continue
+		}
 		if byVerb[v][0].typ == "" {
 			parts = append(parts, v)
 			bare = true
@@ -118,7 +146,7 @@ func byType(verb string, lacks []lack) (types []string, fields map[string][]stri
 	want, _ := verbTakes(verb)
 	for _, l := range lacks {
 		typ := l.typ
-		if !flow.IsTypeName(typ) && want != takesWords && typ != StudioTarget {
+		if !flow.IsTypeName(typ) && !isWord(verb, typ) {
 			typ = "*" // a link to something in lower case: only this covers it
 		}
 		if _, ok := fields[typ]; !ok {
@@ -136,7 +164,7 @@ func byType(verb string, lacks []lack) (types []string, fields map[string][]stri
 		switch {
 		case every[t]:
 			fields[t] = nil
-		case want == takesFields && len(fields[t]) == 0:
+		case want == takesFields && len(fields[t]) == 0 && verb != uploadVerb && verb != downloadVerb:
 			fields[t] = []string{"id"}
 		}
 	}

@@ -1,0 +1,155 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"stagedoor/flow"
+	"stagedoor/policy"
+)
+
+// upload is a form that puts a file into fields, "Version.image".
+func upload(fields ...string) *flow.Call {
+	c := &flow.Call{Kind: flow.KindUpload, Method: "upload_file", Group: flow.GroupUpload, Writes: true}
+	for _, f := range fields {
+		typ, field, _ := strings.Cut(f, ".")
+		c.Type = typ
+		c.Touches = append(c.Touches, flow.Touch{Type: typ, Field: field, Use: flow.UseUpload})
+	}
+	return c
+}
+
+// share is share_thumbnail: a picture that is read and put elsewhere.
+func share(source string, targets ...string) *flow.Call {
+	c := upload(targets...)
+	typ, field, _ := strings.Cut(source, ".")
+	c.Method = "share_thumbnail"
+	c.Touches = append(c.Touches, flow.Touch{Type: typ, Field: field, Use: flow.UseReturn})
+	return c
+}
+
+func download(field string) *flow.Call {
+	typ, name, _ := strings.Cut(field, ".")
+	return &flow.Call{Kind: flow.KindDownload, Method: "download", Group: flow.GroupDownload, Type: typ, Touches: []flow.Touch{{Type: typ, Field: name, Use: flow.UseDownload}}}
+}
+
+func rest(method string) *flow.Call {
+	return &flow.Call{Kind: flow.KindREST, Method: method, Group: flow.GroupNamed, Writes: method != "webhook_read"}
+}
+
+func decided(t *testing.T, want bool, s *policy.Script, calls ...*flow.Call) {
+	t.Helper()
+	for _, c := range calls {
+		if v := s.Decide(c, false); v.Allow != want {
+			t.Errorf("%s %v: %+v", c.Method, c.Touches, v)
+		}
+	}
+}
+
+func TestUploadRules(t *testing.T) {
+	s := script(t, "- upload: Version.sg_uploaded_movie")
+	decided(t, true, s, upload("Version.sg_uploaded_movie"), upload())
+	decided(t, false, s, upload("Version.image"), upload("Version.attachments"), upload("Version.SG_UPLOADED_MOVIE"), upload("Shot.sg_uploaded_movie"),
+		upload("Version.sg_uploaded_movie", "Version.image"), upload("Version."), download("Version.sg_uploaded_movie"), share("Shot.image", "Version.sg_uploaded_movie"))
+
+	s = script(t, "- upload: [Version, Shot.image]", "- read: Task.image")
+	decided(t, true, s, upload("Version.image"), upload("Version.anything"), upload("Version."), share("Task.image", "Shot.image", "Version.image"))
+	decided(t, false, s, upload("Shot."), share("Task.filmstrip_image", "Shot.image"), share("Shot.image", "Shot.image"), share("Task.image", "Shot.image", "Asset.image"))
+
+	decided(t, false, script(t), upload(), upload("Version.image"))
+	decided(t, false, script(t, "- {read: \"*\", create: \"*\", update: \"*\", download: \"*\"}"), upload(), upload("Version.image"), share("Version.image"))
+	decided(t, false, &policy.Script{Rules: []policy.Rule{{Verb: "upload", Targets: []policy.Target{{Type: "*"}}}}}, upload()) // never compiled
+}
+
+func TestNoBroadUploadReachesWhatGivesRights(t *testing.T) {
+	s := script(t, "- upload: \"*\"")
+	decided(t, true, s, upload("Shot.image"), upload("CustomEntity01.attachments"), upload("Attachment.this_file"))
+	for _, typ := range []string{"ApiUser", "HumanUser", "humanuser", "EventLogEntry", "PermissionRuleSet", "ActionMenuItem", "HumanUser_projects_Connection"} {
+		decided(t, false, s, upload(typ+".image"))
+	}
+	decided(t, true, script(t, "- upload: HumanUser.image"), upload("HumanUser.image"))
+	decided(t, false, script(t, "- upload: HumanUser"), upload("HumanUser.email"))
+	if v := script(t, "- upload: HumanUser").Decide(upload("HumanUser.salted_password"), false); v.Allow || v.Reason != policy.SecretField {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestDownloadRules(t *testing.T) {
+	s := script(t, "- download: [Attachment, Version.image]")
+	decided(t, true, s, download("Attachment"), download("Version.image"))
+	decided(t, false, s, download("Version.filmstrip_image"), download("Shot.image"), download("images"), download("files"),
+		&flow.Call{Kind: flow.KindDownload, Method: "download", Group: flow.GroupDownload})
+	s = script(t, "- download: \"*\"")
+	decided(t, true, s, download("Attachment"), download("HumanUser.image"))
+	decided(t, false, s, download("images"), download("files"), download("EventLogEntry.x"), download("HumanUser.password_proxy"))
+	s = script(t, "- download: [images, Shot]")
+	decided(t, true, s, download("images"), download("Shot.image"))
+	decided(t, false, s, download("files"), download("Attachment"))
+	decided(t, false, script(t, "- {read: \"*\", upload: \"*\"}"), download("Attachment"), download("Shot.image"))
+}
+
+func TestWhatOnlyRESTHasIsNamed(t *testing.T) {
+	broad := script(t, "- {read: \"*\", create: \"*\", update: \"*\", delete: \"*\", upload: \"*\", download: [\"*\", images, files], schema: \"*\", follow: \"*\", link: \"*\"}", "- preferences", "- schedule")
+	for _, m := range flow.RESTMethods() {
+		decided(t, false, broad, rest(m))
+		s := script(t, "- "+m)
+		decided(t, true, s, rest(m))
+		for _, other := range flow.RESTMethods() {
+			if other != m {
+				decided(t, false, s, rest(other))
+			}
+		}
+		withType := rest(m)
+		withType.Type, withType.Touches = "Shot", []flow.Touch{{Type: "Shot", Field: "code", Use: flow.UseReturn}}
+		decided(t, false, s, withType)
+		decided(t, true, script(t, "- "+m, "- read: Shot.code"), withType)
+	}
+}
+
+func TestMayRead(t *testing.T) {
+	s := script(t, "- read: {Shot: [code], Version: \"*\"}", "- {update: Task.content, read: Custom*}")
+	for field, want := range map[string]bool{
+		"Shot.code": true, "Shot.id": true, "Shot.type": true, "Shot.description": false, "Shot.*": false, "Version.x": true, "Version.*": true,
+		"Task.id": true, "Task.content": false, "Asset.id": false, "Asset.type": false, "CustomEntity01.code": true,
+		"Version.salted_password": false, "Version.": false, "EventLogEntry.id": false,
+	} {
+		typ, name, _ := strings.Cut(field, ".")
+		if got := s.MayRead(typ, name); got != want {
+			t.Errorf("%s: %v", field, got)
+		}
+	}
+	if (&policy.Script{}).MayRead("Shot", "id") {
+		t.Error("the zero script may read")
+	}
+}
+
+// TestRefusedFilesSayWhatWouldAllowThem: the sentence, and the rule to paste.
+func TestRefusedFilesSayWhatWouldAllowThem(t *testing.T) {
+	for _, tt := range []struct {
+		c             *flow.Call
+		what, suggest string
+	}{
+		{upload("Version.sg_uploaded_movie"), "upload to Version.sg_uploaded_movie", "- upload: Version.sg_uploaded_movie"},
+		{upload("Version.image", "Shot.image"), "upload to Version.image", "- upload: {Version: image, Shot: image}"},
+		{upload("Version."), "upload to every field of Version", "- upload: Version"},
+		{share("Task.image", "Shot.image"), "upload to Shot.image", "- {upload: Shot.image, read: Task.image}"},
+		{upload(), "upload a file", "- upload: Version.sg_uploaded_movie # or where the file is for"},
+		{download("Attachment"), "download files of Attachment", "- download: Attachment"},
+		{download("Version.image"), "download Version.image", "- download: Version.image"},
+		{download("images"), "download the site's images", "- download: images"},
+		{download("files"), "download the site's files", "- download: files"},
+		{rest("webhook_write"), "call webhook_write", "- webhook_write"},
+		{rest("transcode"), "call transcode", "- transcode"},
+	} {
+		v := script(t).Decide(tt.c, false)
+		if v.Allow || v.Reason != policy.NoRule || v.What != tt.what || v.Suggest != tt.suggest {
+			t.Errorf("%s %v: %+v", tt.c.Method, tt.c.Touches, v)
+			continue
+		}
+		s := script(t, v.Suggest)
+		if again := s.Decide(tt.c, false); !again.Allow {
+			t.Errorf("%s: the suggestion %q does not do: %+v", tt.c.Method, v.Suggest, again)
+		}
+		smallest(t, tt.what, tt.c, s)
+	}
+}
