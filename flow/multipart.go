@@ -114,7 +114,7 @@ func (m *multipartReader) fail(err error) error {
 
 func (m *multipartReader) head() error {
 	first := m.delim[len("\r\n"):]
-	if err := m.in.expect(string(first) + "\r\n"); err != nil {
+	if err := m.in.expect(string(first)+"\r\n", "the form does not begin with its boundary"); err != nil {
 		return err
 	}
 	for {
@@ -255,7 +255,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 func (r *fileReader) step() {
 	in := r.file.in
 	if r.found {
-		if r.err = in.expect("--"); r.err != nil {
+		if r.err = in.expect("--", "a part stands behind the file, which has to be the last one"); r.err != nil {
 			return
 		}
 		extra, err := in.end(r.file.total)
@@ -345,12 +345,12 @@ func (w *window) need(n int) error {
 	return nil
 }
 
-func (w *window) expect(want string) error {
+func (w *window) expect(want, otherwise string) error {
 	if err := w.need(len(want)); err != nil {
 		return err
 	}
 	if string(w.held()[:len(want)]) != want {
-		return shape("something else than a delimiter stands where one belongs")
+		return shape(otherwise)
 	}
 	w.take(len(want))
 	return nil
@@ -365,7 +365,7 @@ func (w *window) either(one, other string) (bool, error) {
 	got := string(w.held()[:len(one)])
 	w.take(len(one))
 	if got != one && got != other {
-		return false, shape("something else than a line break stands behind a delimiter")
+		return false, shape("something else than a line break stands behind a boundary")
 	}
 	return got == one, nil
 }
@@ -396,7 +396,7 @@ func (w *window) until(mark []byte, most int) ([]byte, error) {
 // end takes what may stand behind the last delimiter's hyphens: CRLF, one more
 // for some clients, and the end of the stream at the length that was announced.
 func (w *window) end(length int64) (extra string, err error) {
-	if err := w.expect("\r\n"); err != nil {
+	if err := w.expect("\r\n", "something else than the end of the form stands behind its last boundary"); err != nil {
 		return "", err
 	}
 	for w.w-w.r <= len("\r\n") {
