@@ -32,13 +32,27 @@ type Scrubber struct {
 	fields *finder
 }
 
-// NewScrubber builds a scrubber for keys. Absent ones are skipped.
+// NewScrubber builds a scrubber for keys, sessions and tokens. Absent ones are
+// skipped. Of a token in the form of a JWT its payload and its signature are
+// found alone too, in base64 and hex the whole and the signature.
+//
+// A quote of a few characters can't be found by a search: the site's refusal of
+// a session quotes its last four (flow-protocol §6.4), so the proxy must put a
+// text of its own in the place of such answers.
 func NewScrubber(keys ...secret.Value) *Scrubber {
 	var words [][]byte
 	for _, k := range keys {
-		if !k.IsZero() {
-			k.Reveal(func(b []byte) { words = append(words, spellings(bytes.Clone(b))...) })
+		if k.IsZero() {
+			continue
 		}
+		k.Reveal(func(b []byte) {
+			words = append(words, spellings(bytes.Clone(b))...)
+			parts, signature := tokenParts(b)
+			words = append(words, parts...)
+			if signature != nil {
+				words = append(words, spellings(signature)...)
+			}
+		})
 	}
 	intros := `\%&`
 	if slices.ContainsFunc(words, func(w []byte) bool { return bytes.IndexByte(w, ' ') >= 0 }) {
