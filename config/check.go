@@ -15,6 +15,8 @@ func (r *reading) whole() {
 	r.addresses()
 	r.served()
 	r.keys()
+	r.handleKey()
+	r.storageSite()
 	if c.MaxBuffered < c.MaxBody {
 		at := r.seen.maxBuffer
 		if at == nil {
@@ -27,7 +29,7 @@ func (r *reading) whole() {
 // keys checks where keys come from, all scripts together.
 func (r *reading) keys() {
 	c := r.cfg
-	inVault := false
+	inVault := c.Handles.Vault != ""
 	first := map[string]string{}
 	for i := range c.Scripts {
 		s, pos := &c.Scripts[i], r.seen.scripts[i]
@@ -48,23 +50,27 @@ func (r *reading) keys() {
 	case inVault && r.seen.vault == nil:
 		r.error(r.firstActive(), "this key is in Vault, and there is no vault section", "add vault: {address: https://VAULT:8200}")
 	case !inVault && r.seen.vault != nil && len(c.Scripts) > 0:
-		r.warn(r.seen.vault.key.place, "no script's key is in Vault: this section is not used", "")
+		r.warn(r.seen.vault.key.place, "no key is in Vault: this section is not used", "")
 		c.Vault = nil
 	}
 	switch {
 	case inVault && r.seen.login == nil:
 		r.error(r.firstActive(), "this key is in Vault, and nothing says how to log in there", "add login: {token_file: /PATH}, or approle, or kubernetes")
 	case !inVault && r.seen.login != nil && len(c.Scripts) > 0:
-		r.warn(r.seen.login.key.place, "no script's key is in Vault: this section is not used", "")
+		r.warn(r.seen.login.key.place, "no key is in Vault: this section is not used", "")
 		c.Login = nil
 	}
 }
 
+// firstActive is where the first key in Vault is named.
 func (r *reading) firstActive() place {
 	for _, p := range r.seen.scripts {
 		if p.active != nil {
 			return p.active.key.place
 		}
+	}
+	if v := r.seen.handleVault; v != nil {
+		return v.key.place
 	}
 	return place{}
 }

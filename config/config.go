@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"stagedoor/flow"
@@ -39,6 +40,8 @@ type Config struct {
 	MaxBuffered    int64 // bytes of all buffered bodies
 	MaxConnections int   // of one listener
 
+	Handles  Handles
+	Storage  Storage
 	Upstream Upstream
 	Audit    Audit
 	Admin    Admin
@@ -126,6 +129,38 @@ type Kubernetes struct {
 	Role, TokenFile, Mount string
 }
 
+// Handles is how handles are signed. At most one of File, Vault and Memory is
+// set; where none is, whoever serves has to choose a file.
+type Handles struct {
+	File       string        // with the key, made where it is not there
+	Vault      string        // path below the mount of a secret with the key
+	VaultField string        // its field; set when Vault is
+	Memory     bool          // a key that ends with the process
+	TTL        time.Duration // how long sessions and refresh tokens live
+}
+
+// Storage is what is done with the site's pre-signed links to storage.
+type Storage struct {
+	Relay bool     // they lead through here; else they go to tools as they are
+	Hosts []string // host, host:port or *.suffix, lower case; no port means 443
+	CA    string   // PEM file; empty is the system's
+}
+
+// Covers says whether a link to host or host:port may be relayed. A pattern
+// covers exactly one more label, as a certificate's does.
+func (s *Storage) Covers(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
+	label, parent, _ := strings.Cut(host, ".")
+	for _, h := range s.Hosts {
+		suffix, pattern := strings.CutPrefix(h, "*.")
+		switch {
+		case !pattern && host == h, pattern && parent == suffix && validHost(label):
+			return true
+		}
+	}
+	return false
+}
+
 // Upstream is how the site is reached.
 type Upstream struct {
 	Proxy          string // http://host:port; empty is none, whatever the environment says
@@ -184,6 +219,8 @@ const (
 	DefaultMaxHold  = 20 * time.Second
 	DefaultQueue    = 1000
 
+	DefaultHandleTTL = 720 * time.Hour // 30 days: a render job that waits, a desk over a holiday
+
 	DefaultConnectTimeout = 10 * time.Second
 	DefaultTLSTimeout     = 10 * time.Second
 	DefaultHeaderTimeout  = 300 * time.Second
@@ -217,6 +254,7 @@ func defaults() *Config {
 		MaxDepth:       DefaultMaxDepth,
 		MaxBuffered:    DefaultMaxBuffered,
 		MaxConnections: DefaultMaxConnections,
+		Handles:        Handles{TTL: DefaultHandleTTL},
 		Upstream: Upstream{
 			ConnectTimeout: DefaultConnectTimeout,
 			TLSTimeout:     DefaultTLSTimeout,

@@ -32,6 +32,8 @@ func (c *Config) Effective() []byte {
 	w.line(0, "max_depth", strconv.Itoa(c.MaxDepth), c.MaxDepth == DefaultMaxDepth)
 	w.line(0, "max_buffered", showSize(c.MaxBuffered), c.MaxBuffered == DefaultMaxBuffered)
 	w.line(0, "max_connections", strconv.Itoa(c.MaxConnections), c.MaxConnections == DefaultMaxConnections)
+	w.handles(&c.Handles)
+	w.storage(&c.Storage)
 	w.upstream(&c.Upstream)
 	w.audit(&c.Audit)
 	w.admin(&c.Admin)
@@ -148,6 +150,25 @@ func (w *writer) login(l *Login) {
 		w.line(2, "token_file", quote(k.TokenFile), k.TokenFile == DefaultKubernetesToken)
 		w.line(2, "mount", quote(k.Mount), k.Mount == DefaultKubernetesMount)
 	}
+}
+
+func (w *writer) handles(h *Handles) {
+	w.open(0, "handles")
+	w.text(1, "file", h.File)
+	if h.Vault != "" {
+		w.text(1, "vault", h.Vault+"#"+h.VaultField)
+	}
+	w.line(1, "memory", strconv.FormatBool(h.Memory), !h.Memory)
+	w.line(1, "ttl", showDuration(h.TTL), h.TTL == DefaultHandleTTL)
+}
+
+func (w *writer) storage(s *Storage) {
+	w.open(0, "storage")
+	w.line(1, "relay", strconv.FormatBool(s.Relay), !s.Relay)
+	if len(s.Hosts) > 0 {
+		w.line(1, "hosts", quoteAll(s.Hosts), false)
+	}
+	w.text(1, "ca", s.CA)
 }
 
 func (w *writer) upstream(u *Upstream) {

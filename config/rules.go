@@ -204,6 +204,9 @@ func ruleHint(word string) string {
 
 // notable warns of what is allowed but reaches further than it looks.
 func (r *reading) notable(s *Script, rule *policy.Rule, p rulePos) {
+	if rule.Verb == "webhook_write" {
+		r.warn(p.verb, s.Name+" may write webhooks: the site then sends values of records to any address that it names", "")
+	}
 	if rule.Verb != "read" {
 		return
 	}
@@ -286,7 +289,8 @@ func subset(a, of []string) bool {
 // own list costs a warning, no more.
 func named(t policy.Target) bool {
 	switch t.Type {
-	case "EventLogEntry", "ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem":
+	case "EventLogEntry", "ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem",
+		policy.ImagesTarget, policy.FilesTarget:
 		return true
 	}
 	return false

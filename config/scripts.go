@@ -102,6 +102,10 @@ func (r *reading) contact() string {
 // active reads a path in Vault, with the key's field after a #. What is no path
 // may be the key itself.
 func (r *reading) active(s *Script, field *string) reader {
+	return r.vaultRef(&s.Active, field)
+}
+
+func (r *reading) vaultRef(dst, field *string) reader {
 	var path string
 	read := r.textLike(&path, func(v string) (msg, hint string) {
 		p, f, has := strings.Cut(v, "#")
@@ -118,7 +122,7 @@ func (r *reading) active(s *Script, field *string) reader {
 			r.hide(n)
 		}
 		read(n)
-		s.Active, *field, _ = strings.Cut(path, "#")
+		*dst, *field, _ = strings.Cut(path, "#")
 	}
 }
 

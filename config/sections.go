@@ -10,21 +10,24 @@ import (
 
 // seen remembers where things stood, for the checks that need the whole file.
 type seen struct {
-	top       *node
-	listen    []listenPos
-	scripts   []scriptPos
-	identity  *node // at the top level
-	shared    *node // at the top level
-	login     *node
-	vault     *node
-	admin     *node
-	maxBody   *node
-	maxBuffer *node
+	top      *node
+	listen   []listenPos
+	scripts  []scriptPos
+	identity *node // at the top level
+	shared   *node // at the top level
+	login    *node
+	vault    *node
+	handles  *node // the field that says where the key is
+	// handleVault is that field when it is vault.
+	handleVault *node
+	admin       *node
+	maxBody     *node
+	maxBuffer   *node
 }
 
 // laterTop are fields that other versions bring.
 func laterTop() []string {
-	return []string{"places", "callers", "limits", "projects", "lane", "fleet", "node", "roles", "mode", "next", "observe_until", "storage"}
+	return []string{"places", "callers", "limits", "projects", "lane", "fleet", "node", "roles", "mode", "next", "observe_until"}
 }
 
 // root reads the whole file.
@@ -47,6 +50,8 @@ func (r *reading) root(n *node) {
 		{"max_depth", r.count(&c.MaxDepth, 8, 1000), ""},
 		{"max_buffered", func(v *node) { r.seen.maxBuffer = v; r.size(&c.MaxBuffered, 1<<10, 1<<40)(v) }, ""},
 		{"max_connections", r.count(&c.MaxConnections, 1, 1_000_000), ""},
+		{"handles", r.handles, ""},
+		{"storage", r.storage, ""},
 		{"upstream", r.upstream, ""},
 		{"audit", r.audit, ""},
 		{"admin", r.admin, ""},
