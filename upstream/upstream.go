@@ -6,6 +6,9 @@
 // (bench/README.md). Reading answers is left to net/http's parser. Where the
 // site offers HTTP/2, its Transport takes over.
 //
+// A call's body may be a stream, sent as it is read. The site sees it end only
+// where it ended: one that fails, ends early or goes on cuts the connection.
+//
 // It never retries, follows no redirect, uses no proxy but a configured one,
 // and imports nothing of this module.
 package upstream
@@ -19,12 +22,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -92,10 +97,16 @@ type Request struct {
 	// Body is the whole body, or what goes before Stream. The sender's own
 	// copies of it are cleared.
 	Body []byte
-	// Stream, if not nil, is the rest of the body, sent as it is read. A call
-	// whose Stream fails is never completed.
+	// Stream, if not nil, is the rest of the body, sent as it is read. Its first
+	// piece is read before a connection is made, and it is not read any more
+	// once Do has returned. A call with a Stream can't be made again with it.
+	//
+	// A Stream that fails, ends before Length or goes on after it is the caller's
+	// failure: the call is cut, and never complete for the site. Do waits for
+	// Read as long as that takes, whatever happens meanwhile.
 	Stream io.Reader
-	// Length is how many bytes Stream has; -1 sends it in chunks.
+	// Length is how many bytes Stream has; -1, if that isn't known, sends it in
+	// chunks. It is 0 without a Stream.
 	Length int64
 	// Fresh takes a new connection, because a kept one has just failed.
 	Fresh bool
@@ -113,6 +124,9 @@ type Error struct {
 	// Died says that the connection ended before any byte of an answer, and not
 	// because a wait was over.
 	Died bool
+	// Source says that the call's Stream failed, with the cause in Err: the site
+	// is not to blame. It has not seen a complete call then, even where Sent.
+	Source bool
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -125,7 +139,11 @@ type Site struct {
 	o    Options
 	addr string
 	tls  *tls.Config
-	post *http.Request // what answers are read as answers to; never written
+	// What answers are read as answers to; never written.
+	post, head *http.Request
+
+	pieces pieces    // *pieceBuf
+	aheads sync.Pool // *aheadBuf
 
 	mu struct {
 		sync.Mutex
@@ -161,7 +179,7 @@ func New(o Options) *Site {
 	if port == "" {
 		port = "443"
 	}
-	s := &Site{o: o, addr: net.JoinHostPort(o.Site.Hostname(), port), post: &http.Request{Method: http.MethodPost}}
+	s := &Site{o: o, addr: net.JoinHostPort(o.Site.Hostname(), port), post: &http.Request{Method: http.MethodPost}, head: &http.Request{Method: http.MethodHead}}
 	s.tls = &tls.Config{
 		RootCAs: o.Roots, ServerName: o.Site.Hostname(), MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdle),
@@ -174,23 +192,92 @@ func New(o Options) *Site {
 
 // Do sends one call and returns the answer's header; the body must be read to
 // its end or closed. An error is always an *Error.
+//
+// An answer may come before all of a Stream was sent. Unless its status is a
+// success, the rest is not sent, and its Close is set.
 func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
+	if err := r.check(); err != nil {
+		return nil, &Error{Err: err}
+	}
+	if r.Stream == nil {
+		return s.do(ctx, r, nil)
+	}
+	f := &feed{r: r.Stream, left: r.Length, buf: s.pieces.get()}
+	defer s.pieces.put(f.buf)
+	f.fill()
+	if f.err != nil {
+		return nil, &Error{Err: f.err, Source: true}
+	}
+	return s.do(ctx, r, f)
+}
+
+func (s *Site) do(ctx context.Context, r Request, f *feed) (*http.Response, error) {
 	if t := s.http2(); t != nil {
-		return s.doHTTP2(ctx, t, r)
+		return s.doHTTP2(ctx, t, r, f)
 	}
 	c, reused, err := s.get(ctx, r.Fresh)
 	if errors.Is(err, errHTTP2) {
-		return s.doHTTP2(ctx, s.http2(), r)
+		return s.doHTTP2(ctx, s.http2(), r, f)
 	}
 	if err != nil {
 		return nil, &Error{Err: err}
 	}
-	res, sent, err := c.roundTrip(ctx, r)
-	if err != nil {
-		c.close()
-		return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)}
+	var res *http.Response
+	var sent bool
+	if f == nil {
+		res, sent, err = c.roundTrip(ctx, r)
+	} else {
+		res, sent, err = c.stream(ctx, r, f)
 	}
-	return res, nil
+	switch {
+	case err == nil:
+		return res, nil
+	case f != nil && f.err != nil:
+		return nil, &Error{Err: f.err, Sent: sent, Reused: reused, Source: true}
+	}
+	c.close()
+	return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)}
+}
+
+// check refuses what could not be written as one call.
+func (r *Request) check() error {
+	bodiless := false
+	switch r.Method {
+	case "", http.MethodPost, http.MethodPut, http.MethodDelete:
+	case http.MethodGet, http.MethodHead:
+		bodiless = true
+	default:
+		return fmt.Errorf("the method %q is not sent to a site", r.Method)
+	}
+	switch {
+	case bodiless && (r.Stream != nil || len(r.Body) > 0):
+		return fmt.Errorf("%s has no body", r.Method)
+	case r.Stream == nil && r.Length != 0, r.Length < -1, r.Length > math.MaxInt64-int64(len(r.Body)):
+		return fmt.Errorf("%d is no length of this body", r.Length)
+	case !strings.HasPrefix(r.Path, "/"):
+		return errors.New("the path does not begin with a slash")
+	}
+	for i := range len(r.Path) {
+		if c := r.Path[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			return errors.New("the path has a byte that no path has")
+		}
+	}
+	for _, h := range r.Header {
+		for _, v := range h {
+			if strings.IndexByte(v, '\n') >= 0 || strings.IndexByte(v, '\r') >= 0 || strings.IndexByte(v, 0) >= 0 {
+				return errors.New("a header has a byte that ends it")
+			}
+		}
+	}
+	return nil
+}
+
+// length is that of the whole body, -1 if that isn't known.
+func (r *Request) length() int64 {
+	if r.Length < 0 {
+		return -1
+	}
+	return int64(len(r.Body)) + r.Length
 }
 
 var errHTTP2 = errors.New("the site has chosen HTTP/2")
@@ -368,25 +455,10 @@ type conn struct {
 	answered bool
 }
 
-// wire is the connection under TLS.
-type wire struct {
-	net.Conn
-	dry bool // give TLS nothing more
-}
-
-// Read is the connection's, or says that nothing has come. TLS goes on after an
-// error that is a timeout.
-func (w *wire) Read(p []byte) (int, error) {
-	if w.dry {
-		return 0, os.ErrDeadlineExceeded
-	}
-	return w.Conn.Read(p)
-}
-
 // Read is the source of br. It bounds the header's length.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left < 0 {
-		return c.net.Read(p) // of a body
+		return c.readBody(p)
 	}
 	if c.left == 0 {
 		return 0, fmt.Errorf("the site's answer has a header of more than %d bytes", maxHeaderBytes)
@@ -397,6 +469,25 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// readBody gives what has come: TLS itself gives no more than a record at a time.
+func (c *conn) readBody(p []byte) (n int, err error) {
+	n, err = c.net.Read(p)
+	if c.under.in == nil {
+		return n, err
+	}
+	c.under.dry = true
+	for err == nil && n < len(p) {
+		var m int
+		m, err = c.net.Read(p[n:])
+		n += m
+	}
+	c.under.dry = false
+	if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil // no more has come
+	}
+	return n, err
+}
+
 // close ends a connection that failed. TLS's own end is left out: writing it to
 // a site that takes nothing would wait for seconds.
 func (c *conn) close() {
@@ -404,8 +495,17 @@ func (c *conn) close() {
 	_ = c.under.Close()
 }
 
+// reset ends a connection in the middle of a call.
+func (c *conn) reset() {
+	c.release()
+	c.under.reset()
+}
+
 // abort makes whatever waits for the connection return.
-func (c *conn) abort() { _ = c.net.SetDeadline(time.Unix(1, 0)) }
+func (c *conn) abort() {
+	c.under.stop()
+	_ = c.net.SetReadDeadline(time.Unix(1, 0))
+}
 
 // release ends the watch on the caller's context; false if it has fired.
 func (c *conn) release() bool {
@@ -461,28 +561,48 @@ func (c *conn) roundTrip(ctx context.Context, r Request) (res *http.Response, se
 	if sent, err := c.send(ctx, r); err != nil {
 		return nil, sent, err
 	}
+	res, err = c.answer(r, func() { c.await(ctx, until) })
+	if err != nil {
+		return nil, true, err
+	}
+	c.deliver(ctx, res, !res.Close)
+	return res, true, nil
+}
+
+// answer reads headers up to that of the real answer; wait is called before each.
+func (c *conn) answer(r Request, wait func()) (*http.Response, error) {
+	to := c.site.post
+	if r.Method == http.MethodHead {
+		to = c.site.head
+	}
 	for range maxInterim {
 		c.left = maxHeaderBytes
-		c.await(ctx, until)
-		res, err = http.ReadResponse(c.br, c.site.post)
+		wait()
+		res, err := http.ReadResponse(c.br, to)
 		c.left = -1
 		if err != nil {
-			return nil, true, fmt.Errorf("waiting for the site's answer: %w", err)
+			return nil, fmt.Errorf("waiting for the site's answer: %w", err)
 		}
 		if res.StatusCode >= 200 {
-			b := &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: !res.Close}
-			b.here = res.ContentLength >= 0 && res.ContentLength <= int64(c.br.Buffered())
-			if !b.here {
-				b.patience()
-			}
-			res.Body = b
-			return res, true, nil
+			return res, nil
 		}
 		if res.StatusCode == http.StatusSwitchingProtocols {
 			break
 		}
 	}
-	return nil, true, errors.New("the site answers with an informational status that nobody asked for")
+	return nil, errors.New("the site answers with an informational status that nobody asked for")
+}
+
+// deliver makes the answer's body the connection's owner.
+func (c *conn) deliver(ctx context.Context, res *http.Response, reuse bool) {
+	b := &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: reuse}
+	b.none = res.Body == http.NoBody
+	b.here = b.none || res.ContentLength >= 0 && res.ContentLength <= int64(c.br.Buffered())
+	if !b.here {
+		b.patience()
+		c.under.readAhead(&c.site.aheads)
+	}
+	res.Body = b
 }
 
 // send writes the call. sent says, of an error, that some of it may have left.
@@ -531,12 +651,22 @@ func (c *conn) await(ctx context.Context, t time.Time) {
 func isRefused(err error) bool { return errors.Is(err, net.ErrClosed) }
 
 func (s *Site) appendHead(b []byte, r Request) []byte {
-	b = append(b, "POST "...)
+	method := r.Method
+	if method == "" {
+		method = http.MethodPost
+	}
+	b = append(b, method...)
+	b = append(b, ' ')
 	b = append(b, r.Path...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, s.o.Site.Host...)
-	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(r.Body)), 10)
+	switch n := r.length(); {
+	case n < 0:
+		b = append(b, "\r\nTransfer-Encoding: chunked"...)
+	case n > 0 || method == http.MethodPost || method == http.MethodPut: // RFC 9110 §8.6
+		b = append(b, "\r\nContent-Length: "...)
+		b = strconv.AppendInt(b, n, 10)
+	}
 	for _, h := range r.Header {
 		b = append(b, "\r\n"...)
 		b = append(b, h[0]...)
@@ -552,6 +682,7 @@ type body struct {
 	c     *conn
 	ctx   context.Context //nolint:containedctx // the call's own; the body lives no longer
 	here  bool            // all of it has come
+	none  bool            // there is none, whatever the header says
 	reuse bool
 	done  bool
 }
@@ -577,7 +708,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Close drops the connection unless the answer was read to its end.
 func (b *body) Close() error {
-	b.finish(false)
+	b.finish(b.reuse && b.none)
 	return nil
 }
 
@@ -586,7 +717,9 @@ func (b *body) finish(reuse bool) {
 		return
 	}
 	b.done = true
-	if b.c.release() && reuse && b.c.quiet() {
+	reuse = b.c.release() && reuse && b.c.quiet()
+	b.c.under.readNoFurther(&b.c.site.aheads)
+	if reuse {
 		b.c.site.put(b.c)
 		return
 	}
