@@ -117,7 +117,7 @@ func TestLinesAreAsDocumented(t *testing.T) {
 	}})
 	err := l.Append(&audit.Event{
 		Kind: audit.Intent, ID: "r1", Listener: "tools", Caller: "127.0.0.1", Script: "ev", SiteName: "ev_prod",
-		Method: "batch", Group: "update", Types: []string{"Shot", "Task"}, Parts: 2, Cost: 2,
+		CallKind: "rpc", Method: "batch", Group: "update", Types: []string{"Shot", "Task"}, Parts: 2, Cost: 2,
 		Decision: audit.Allow, Rule: "stagedoor.yaml:12", KeyVersion: "7",
 		CallerCredential: audit.CredLiveKey, DroppedAuth: []string{"foo"}, SudoAsLogin: "ann",
 		SessionUUID: "u", BytesIn: 99,
@@ -131,7 +131,7 @@ func TestLinesAreAsDocumented(t *testing.T) {
 		Result: audit.ResultFault, Retried: "key_changed", Redacted: 3,
 	})
 	err = l.Refused(&audit.Event{
-		Kind: audit.RefusedCall, ID: "r2", Method: "delete", Decision: audit.Refuse, Reason: "rate_limit",
+		Kind: audit.RefusedCall, ID: "r2", CallKind: "rest", Method: "delete", Decision: audit.Refuse, Reason: "rate_limit",
 		Status: 200, Fault: 100, Hold: 20 * time.Second, Total: 20001 * time.Millisecond,
 	})
 	if err != nil {
@@ -143,9 +143,9 @@ func TestLinesAreAsDocumented(t *testing.T) {
 	got := strings.Split(b.String(), "\n")
 	want := []string{
 		`{"v":1,"seq":1,"prev":"00000000000000000000000000000000","t":"2026-11-23T08:08:07.006Z","ev":"start","software":"1.2","config":"c0ffee"}`,
-		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
+		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","kind":"rpc","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
 		`"ev":"outcome","id":"r1","status":200,"fault":104,"bytes_out":5,"upstream_ms":12.345,"hold_ms":2000,"total_ms":1.007,"result":"fault","retried":"key_changed","redacted":3}`,
-		`"ev":"refused","id":"r2","method":"delete","decision":"refuse","reason":"rate_limit","status":200,"fault":100,"hold_ms":20000,"total_ms":20001}`,
+		`"ev":"refused","id":"r2","kind":"rest","method":"delete","decision":"refuse","reason":"rate_limit","status":200,"fault":100,"hold_ms":20000,"total_ms":20001}`,
 		`"ev":"stop"}`,
 	}
 	for i, w := range want {
@@ -538,10 +538,37 @@ func TestRefusalsOfAnotherKindOfCallerAreNotCountedTogether(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfTwoWaysInAreCountedApart: the same call by RPC and by REST.
+func TestRefusalsOfTwoWaysInAreCountedApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		for i := range 4 {
+			e := refused(fmt.Sprint("r", i), "127.0.0.1", "delete")
+			e.CallKind = []string{"rpc", "rest"}[i%2]
+			if err := l.Refused(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		repeats := map[any]any{}
+		for _, m := range lines(t, b.String()) {
+			if m["ev"] == "repeat" {
+				repeats[m["kind"]] = m["count"]
+			}
+		}
+		if len(repeats) != 2 || repeats["rpc"] != 1.0 || repeats["rest"] != 1.0 {
+			t.Errorf("repeat lines by kind: %v", repeats)
+		}
+	})
+}
+
 // refused is a refusal of a caller's that chooses what it asks for.
 func refused(id, caller, method string) audit.Event {
 	return audit.Event{
-		Kind: audit.RefusedCall, ID: id, Listener: "tools", Caller: caller, Script: "ev", Method: method, Group: "write",
+		Kind: audit.RefusedCall, ID: id, Listener: "tools", Caller: caller, Script: "ev", CallKind: "rpc", Method: method, Group: "write",
 		Types: []string{"T" + method}, Decision: audit.Refuse, Rule: "stagedoor.yaml:" + method, Reason: "no_rule",
 		CallerCredential: audit.CredPlaceholder, SudoAsLogin: "u" + method,
 	}
@@ -600,7 +627,7 @@ func TestCallerCannotFillTheLogWithFreshRefusals(t *testing.T) {
 				m["decision"] != "refuse" || m["caller_credential"] != "placeholder" {
 				t.Errorf("repeat line: %v", m)
 			}
-			for _, chosen := range []string{"method", "group", "types", "rule", "sudo_as_login"} {
+			for _, chosen := range []string{"kind", "method", "group", "types", "rule", "sudo_as_login"} {
 				if _, ok := m[chosen]; ok {
 					t.Errorf("a line for many kinds has %s: %v", chosen, m)
 				}

@@ -59,6 +59,7 @@ func appendCall(b []byte, e *Event) []byte {
 	b = str(b, `,"caller":`, e.Caller)
 	b = str(b, `,"script":`, e.Script)
 	b = str(b, `,"site_name":`, e.SiteName)
+	b = str(b, `,"kind":`, e.CallKind)
 	b = str(b, `,"method":`, e.Method)
 	b = str(b, `,"group":`, e.Group)
 	b = list(b, "types", e.Types, maxTypes(e.Kind), e.moreTypes)

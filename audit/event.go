@@ -105,6 +105,9 @@ type Event struct {
 	Caller string
 	// Script is its name here, SiteName the one the site knows.
 	Script, SiteName string
+	// CallKind is the way in by which it came: rpc, upload, download, rest,
+	// storage. It is "kind" in the line; "ev" is the Kind.
+	CallKind string
 	// Method is the call, Group what it counts as (read, create ...).
 	Method, Group string
 	// Types are the entity types it touches; [MaxList] of them are written, and

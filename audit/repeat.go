@@ -14,7 +14,7 @@ const (
 	// time: 1024.
 	MaxRepeats = 1024
 	// MaxKinds is how many of these one caller has for one script and reason:
-	// 32. Method, types and login are its own choice, so it could have a window
+	// 32. Kind, method, types and login are its own choice, so it could have a window
 	// for every call; nobody reads so many.
 	MaxKinds = 32
 	// MaxGroups is for how many callers, scripts and reasons the refusals
@@ -57,8 +57,8 @@ type refusal struct {
 	from       source
 	credential Credential
 	// Of width own only. more is how many types are left out of types.
-	method, types, sudo string
-	more                int
+	kind, method, types, sudo string
+	more                      int
 }
 
 // counted is a window: the event that opened it, and how many followed.
@@ -68,7 +68,7 @@ type counted struct {
 }
 
 // Refused writes e, a [RefusedCall]. The first of several identical ones (same
-// listener, caller, script, method, types, reason, credential and login) is
+// listener, caller, script, kind, method, types, reason, credential and login) is
 // written as Append does; those that follow within [RepeatWindow] are counted,
 // and written as one [Repeat] line when the window ends or the log is closed.
 // Beyond [MaxKinds] and [MaxRepeats] the same is done with all that have
@@ -112,7 +112,7 @@ func keyOf(e *Event) refusal {
 			listener: clip(e.Listener), caller: clip(e.Caller), script: clip(e.Script), reason: clip(e.Reason),
 		},
 		credential: Credential(clip(string(e.CallerCredential))),
-		method:     clip(e.Method), types: types.String(), more: max(0, len(e.Types)-MaxRefusedTypes),
+		kind:       clip(e.CallKind), method: clip(e.Method), types: types.String(), more: max(0, len(e.Types)-MaxRefusedTypes),
 		sudo: clip(e.SudoAsLogin),
 	}
 }
@@ -185,7 +185,7 @@ func (key refusal) line(e *Event) Event {
 	line := Event{
 		Kind: Repeat, FirstID: clip(e.ID), CallerCredential: key.credential,
 		Listener: key.from.listener, Caller: key.from.caller, Script: key.from.script, Reason: key.from.reason,
-		Method: key.method, SudoAsLogin: key.sudo, moreTypes: key.more,
+		CallKind: key.kind, Method: key.method, SudoAsLogin: key.sudo, moreTypes: key.more,
 	}
 	if key.width != rest {
 		line.Decision, line.Result = e.Decision, e.Result
