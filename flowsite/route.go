@@ -28,7 +28,7 @@ func (x *exchange) route() {
 		x.serveDownload()
 	case path == "/user/login":
 		x.serveLogin()
-	case path == "/api/v1", strings.HasPrefix(path, "/api/v1/"), strings.HasPrefix(path, "/api/v1."):
+	case path == "/api", strings.HasPrefix(path, "/api/"):
 		x.serveREST()
 	case isForbidden(path):
 		x.serveForbidden(path)

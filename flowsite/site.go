@@ -86,6 +86,8 @@ type Site struct {
 	scripts  map[string]*script // by name
 	people   map[string]*person // by login
 	sessions map[string]*session
+	tokens   restTokens
+	hooks    restHooks
 	hosts    []string // that a request may name; none: any
 	rec      record
 	faults   []*planned
