@@ -95,6 +95,22 @@ func (v *view) after(r *reading, f *fault, sc *Script, now time.Time) *view {
 	return &n
 }
 
+// noKey is the start of what is said when there is no usable key.
+func (sc *Script) noKey() string {
+	if sc.own {
+		return "the handle key can't be used"
+	}
+	return "script " + sc.Name + " has no usable key"
+}
+
+// attr says in the log whose key it is.
+func (sc *Script) attr() slog.Attr {
+	if sc.own {
+		return slog.String("of", "handles")
+	}
+	return slog.String("script", sc.Name)
+}
+
 // siteName is the name on the site: the secret's, the configuration's, or that
 // of the script itself.
 func siteName(own string, sc *Script) string {
@@ -148,7 +164,7 @@ func (s *Store) note(ctx context.Context, e *entry, before, after *view, now tim
 		return
 	}
 	e.logged = what
-	attrs := []slog.Attr{slog.String("script", e.script.Name), slog.String("state", state)}
+	attrs := []slog.Attr{e.script.attr(), slog.String("state", state)}
 	if after.has {
 		attrs = append(attrs, slog.String("version", after.cred.Version))
 	}

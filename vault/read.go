@@ -160,11 +160,16 @@ func (s *Store) reading(sc *Script, fields map[string]any) (*reading, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	if key == nil {
+	switch {
+	case key == nil && sc.own:
+		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; write it with: %s", s.where(sc), sc.KeyField, names(fields), s.write(sc, fields))
+	case key == nil:
 		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; set key_field, or write it with: %s",
-			s.where(sc), sc.KeyField, names(fields), s.put(sc))
-	}
-	if len(*key) < secret.MinLen {
+			s.where(sc), sc.KeyField, names(fields), s.write(sc, fields))
+	case sc.own && len(*key) < MinHandleKey:
+		return nil, faultf(unusable, "the field %q of %s is shorter than %d characters, so that it might be guessed; write another with: %s",
+			sc.KeyField, s.where(sc), MinHandleKey, s.write(sc, fields))
+	case len(*key) < secret.MinLen:
 		return nil, faultf(unusable, "the field %q of %s is shorter than %d characters, so that it can't be told from other data in answers; set a longer key on the site",
 			sc.KeyField, s.where(sc), secret.MinLen)
 	}
@@ -191,15 +196,15 @@ func (s *Store) field(sc *Script, fields map[string]any, name string) (*string, 
 	t, ok := v.(string)
 	switch {
 	case !ok:
-		return nil, faultf(unusable, "the field %q of %s is no text; write it as one with: %s", name, s.where(sc), s.put(sc))
+		return nil, faultf(unusable, "the field %q of %s is no text; write it as one with: %s", name, s.where(sc), s.write(sc, fields))
 	case t == "":
-		return nil, faultf(unusable, "the field %q of %s is empty; write it with: %s", name, s.where(sc), s.put(sc))
+		return nil, faultf(unusable, "the field %q of %s is empty; write it with: %s", name, s.where(sc), s.write(sc, fields))
 	case strings.TrimFunc(t, stray) != t:
 		return nil, faultf(unusable, "the field %q of %s begins or ends with white space; write it without, and end the input with Ctrl-D twice in place of Enter: %s",
-			name, s.where(sc), s.put(sc))
+			name, s.where(sc), s.write(sc, fields))
 	case !utf8.ValidString(t) || strings.ContainsFunc(t, unicode.IsControl):
 		// It could not be sent as it is, nor be told apart in answers and logs.
-		return nil, faultf(unusable, "the field %q of %s holds a control character or is not UTF-8; write it with: %s", name, s.where(sc), s.put(sc))
+		return nil, faultf(unusable, "the field %q of %s holds a control character or is not UTF-8; write it with: %s", name, s.where(sc), s.write(sc, fields))
 	}
 	return &t, nil
 }
@@ -229,7 +234,22 @@ func (s *Store) where(sc *Script) string { return s.opt.Mount + "/" + sc.Path }
 
 // put is the command that writes the key, which is typed and not shown.
 func (s *Store) put(sc *Script) string {
+	if sc.own { // it need not be typed
+		return fmt.Sprintf("%s | vault kv put -mount=%s %s %s=-", drawKey, s.opt.Mount, sc.Path, sc.KeyField)
+	}
 	return fmt.Sprintf("vault kv put -mount=%s %s %s=-", s.opt.Mount, sc.Path, sc.KeyField)
+}
+
+// drawKey is the command that draws a key of handles.
+const drawKey = `openssl rand -base64 32 | tr -d '\n'`
+
+// write is put for a secret that is there: where others share it with the key of
+// handles, they stay.
+func (s *Store) write(sc *Script, fields map[string]any) string {
+	if _, has := fields[sc.KeyField]; !sc.own || len(fields) == 0 || has && len(fields) == 1 {
+		return s.put(sc)
+	}
+	return fmt.Sprintf("%s | vault kv patch -mount=%s %s %s=-", drawKey, s.opt.Mount, sc.Path, sc.KeyField)
 }
 
 // ask finds out the version of the KV engine. Any token that may read something

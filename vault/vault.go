@@ -51,6 +51,8 @@ type Options struct {
 	Timeout, Refresh, MaxStale time.Duration
 	Login                      Login
 	Scripts                    []Script
+	// Handles is where the key of handles is; nil is elsewhere.
+	Handles *HandleKey
 	// Logger gets each change once; nil is silence.
 	Logger *slog.Logger
 	// Now is the clock that keys age by; nil is [time.Now].
@@ -103,7 +105,19 @@ type Script struct {
 	// KeyField holds the key. NameField, when the secret has it, holds the name on
 	// the site; SiteName is the name where it hasn't, and Name where that is "".
 	KeyField, NameField, SiteName string
+
+	own bool // no script's key, but that of handles
 }
+
+// HandleKey is the place of the key of handles: a field of a secret below the
+// mount. It is read and kept as the scripts' keys are, but is no script's.
+type HandleKey struct{ Path, Field string }
+
+// MinHandleKey is the length in bytes below which a key of handles is refused.
+const MinHandleKey = 32
+
+// handleEntry is the name of its entry, which no script can have.
+const handleEntry = ""
 
 // States of Vault, as [Status] gives them.
 const (
@@ -172,7 +186,11 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		state: Status{State: StateLogin, Why: "Vault was not asked yet"}, found: opt.KVVersion,
 	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
-	for _, sc := range opt.Scripts {
+	scripts := opt.Scripts
+	if h := opt.Handles; h != nil {
+		scripts = append(slices.Clone(scripts), Script{Name: handleEntry, Path: h.Path, KeyField: h.Field, own: true})
+	}
+	for _, sc := range scripts {
 		e := &entry{script: sc}
 		e.view.Store(&view{})
 		s.entries[sc.Name] = e
@@ -215,6 +233,13 @@ func (o *Options) check() error {
 			return fmt.Errorf("script %s: no field is named for the key", sc.Name)
 		}
 		seen[sc.Name] = true
+	}
+	switch h := o.Handles; {
+	case h == nil:
+	case !cleanPath(h.Path):
+		return fmt.Errorf("the handle key: %q is not a path below the mount", h.Path)
+	case h.Field == "":
+		return errors.New("the handle key: no field is named for it")
 	}
 	if o.Timeout < 0 || o.Refresh < 0 || o.MaxStale < 0 {
 		return errors.New("the times of Vault can't be negative")
@@ -326,7 +351,7 @@ func (s *Store) takeKeys(from *Store) {
 	for _, old := range from.entries {
 		for _, e := range s.entries {
 			a, b := &old.script, &e.script
-			if a.Path != b.Path || a.KeyField != b.KeyField || a.NameField != b.NameField {
+			if a.own != b.own || a.Path != b.Path || a.KeyField != b.KeyField || a.NameField != b.NameField {
 				continue
 			}
 			if a.Name == b.Name {
@@ -347,12 +372,36 @@ func (s *Store) takeKeys(from *Store) {
 // has no usable key and what to do.
 func (s *Store) Credential(script string) (secret.Credential, error) {
 	e, ok := s.entries[script]
-	if !ok {
+	if !ok || e.script.own {
 		return secret.Credential{}, fmt.Errorf("script %q is not in the configuration", script)
 	}
+	return s.credential(e)
+}
+
+// HandleKey answers from memory, as Credential does: Key is the key to sign
+// with, Old are those before it, which handles may still be signed with.
+func (s *Store) HandleKey() (secret.Credential, error) {
+	e, ok := s.entries[handleEntry]
+	if !ok {
+		return secret.Credential{}, errors.New("the handle key is not in Vault")
+	}
+	return s.credential(e)
+}
+
+// HandleStatus is the status of the key of handles; ok is false where it is not
+// in Vault. Script and SiteName are "".
+func (s *Store) HandleStatus() (st secret.KeyStatus, ok bool) {
+	e, ok := s.entries[handleEntry]
+	if !ok {
+		return secret.KeyStatus{}, false
+	}
+	return e.status(s.opt.Now(), s.opt.MaxStale), true
+}
+
+func (s *Store) credential(e *entry) (secret.Credential, error) {
 	v, now := e.view.Load(), s.opt.Now()
 	if !v.has || now.Sub(v.cred.ReadAt) > s.opt.MaxStale {
-		return secret.Credential{}, fmt.Errorf("script %s has no usable key: %s", script, v.why(now, s.opt.MaxStale))
+		return secret.Credential{}, fmt.Errorf("%s: %s", e.script.noKey(), v.why(now, s.opt.MaxStale))
 	}
 	return v.cred, nil
 }
@@ -362,7 +411,7 @@ func (s *Store) Credential(script string) (secret.Credential, error) {
 // confirmed; the credential may be usable all the same. ctx bounds the wait.
 func (s *Store) Refresh(ctx context.Context, script string) (changed bool, err error) {
 	e, ok := s.entries[script]
-	if !ok {
+	if !ok || e.script.own {
 		return false, fmt.Errorf("script %q is not in the configuration", script)
 	}
 	return s.fly(ctx, "script "+script, func() (bool, error) {
@@ -421,11 +470,14 @@ func (s *Store) all() []*entry {
 	return all
 }
 
-// Keys is the status of every key, in the order of the configuration.
+// Keys is the status of every script's key, in the order of the configuration.
 func (s *Store) Keys() []secret.KeyStatus {
 	now := s.opt.Now()
 	all := make([]secret.KeyStatus, 0, len(s.names))
 	for _, e := range s.all() {
+		if e.script.own {
+			continue
+		}
 		all = append(all, e.status(now, s.opt.MaxStale))
 	}
 	return all
