@@ -1,0 +1,222 @@
+package flow
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// errNotRecords says that an answer is none that can be filtered.
+var errNotRecords = errors.New("the answer holds no records that can be read")
+
+// FilterRecords takes out of an answer of the REST API the fields that may does
+// not allow, and says how many. Types, ids and links are kept, and what the call
+// itself wrote. A dotted name is allowed only if each of its fields is. An
+// answer that can't be read completely is an error: nothing of it may go on.
+func FilterRecords(body []byte, f Filter, may func(typ, field string) bool) (out []byte, removed int, err error) {
+	if !f.Records || len(bytes.TrimSpace(body)) == 0 {
+		return body, 0, nil
+	}
+	r := &recordFilter{f: f, may: may, out: make([]byte, 0, len(body))}
+	if strictJSON(jsontext.NewDecoder(nothing{}), body) != nil {
+		return nil, 0, errNotRecords
+	}
+	if err := r.answer(bytes.TrimSpace(body)); err != nil {
+		return nil, 0, err
+	}
+	return r.out, r.removed, nil
+}
+
+// recordFilter writes an answer again as it reads it.
+type recordFilter struct {
+	f       Filter
+	may     func(typ, field string) bool
+	out     []byte
+	removed int
+}
+
+// members reads an object; member must write the value of those it keeps.
+func (r *recordFilter) members(v jsontext.Value, member func(name string, v jsontext.Value) (keep bool, err error)) error {
+	if v.Kind() != '{' {
+		return errNotRecords
+	}
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return errNotRecords
+	}
+	r.out = append(r.out, '{')
+	empty := true
+	for dec.PeekKind() == '"' {
+		quoted, err := dec.ReadValue()
+		if err != nil {
+			return errNotRecords
+		}
+		name, _ := unquote(quoted)
+		start := len(r.out)
+		if !empty {
+			r.out = append(r.out, ',')
+		}
+		r.out = append(append(r.out, quoted...), ':')
+		value, err := dec.ReadValue()
+		if err != nil {
+			return errNotRecords
+		}
+		keep, err := member(name, value)
+		if err != nil {
+			return err
+		}
+		if !keep {
+			r.out = r.out[:start]
+			r.removed++
+			continue
+		}
+		empty = false
+	}
+	r.out = append(r.out, '}')
+	return nil
+}
+
+// copied keeps a value as it is.
+func (r *recordFilter) copied(v jsontext.Value) (bool, error) {
+	r.out = append(r.out, v...)
+	return true, nil
+}
+
+// answer reads the outer object.
+func (r *recordFilter) answer(v jsontext.Value) error {
+	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
+		switch name {
+		case "data":
+			return true, r.records(v, r.f.Linked, true)
+		case "included":
+			return true, r.records(v, false, false)
+		case "links", "meta", "errors", "jsonapi":
+			return r.copied(v)
+		}
+		return false, errNotRecords
+	})
+}
+
+// records reads one record, several, or none.
+func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
+	switch v.Kind() {
+	case 'n':
+		r.out = append(r.out, v...)
+		return nil
+	case '{':
+		return r.record(v, linked, r.written(0, main && len(r.f.Written) == 1))
+	case '[':
+	default:
+		return errNotRecords
+	}
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return errNotRecords
+	}
+	r.out = append(r.out, '[')
+	for i := 0; dec.PeekKind() != ']'; i++ {
+		if i > 0 {
+			r.out = append(r.out, ',')
+		}
+		item, err := dec.ReadValue()
+		if err != nil {
+			return errNotRecords
+		}
+		if k := item.Kind(); k != '{' { // a part that deletes is answered without a record
+			if k == '[' || k == '"' || k == '0' {
+				return errNotRecords
+			}
+			r.out = append(r.out, item...)
+			continue
+		}
+		if err := r.record(item, linked, r.written(i, main)); err != nil {
+			return err
+		}
+	}
+	r.out = append(r.out, ']')
+	return nil
+}
+
+// written is what the call wrote of a record of the answer.
+func (r *recordFilter) written(i int, main bool) []string {
+	if !main || i >= len(r.f.Written) {
+		return nil
+	}
+	return r.f.Written[i]
+}
+
+// record reads one record: its type first, wherever that stands.
+func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) error {
+	typ, err := recordType(v)
+	if err != nil {
+		return err
+	}
+	wrote := make(map[string]struct{}, len(written))
+	for _, f := range written {
+		wrote[f] = struct{}{}
+	}
+	field := func(name string, v jsontext.Value) (bool, error) {
+		if _, ok := wrote[name]; !ok && !r.mayPath(typ, name) {
+			return false, nil
+		}
+		return r.copied(v)
+	}
+	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
+		switch name {
+		case "type", "id", "links", "meta":
+			return r.copied(v)
+		case "attributes", "relationships":
+			if v.Kind() == 'n' {
+				return r.copied(v)
+			}
+			return true, r.members(v, field)
+		case "name":
+			if linked {
+				return r.copied(v)
+			}
+		}
+		return field(name, v)
+	})
+}
+
+// recordType finds the type of a record.
+func recordType(v jsontext.Value) (string, error) {
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return "", errNotRecords
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return "", errNotRecords
+		}
+		isType := name.String() == "type"
+		value, err := dec.ReadValue()
+		if err != nil {
+			return "", errNotRecords
+		}
+		if !isType {
+			continue
+		}
+		if typ, ok := unquote(value); ok && IsTypeName(typ) {
+			return typ, nil
+		}
+		return "", errNotRecords
+	}
+	return "", errNotRecords
+}
+
+// mayPath asks for each field of a path. What is no path is not allowed.
+func (r *recordFilter) mayPath(typ, path string) bool {
+	if path == "id" || path == "type" {
+		return true
+	}
+	err := hops(typ, path, UseReturn, func(t Touch) error {
+		if !r.may(t.Type, t.Field) {
+			return errNotRecords
+		}
+		return nil
+	})
+	return err == nil
+}
