@@ -142,13 +142,18 @@ func (s *Site) authenticateLocked(c rpc) (identity, error) {
 		}
 		return identity{}, bad("API call %s() does not exist", c.method)
 	}
-	id, err := s.holderLocked(c.auth)
+	return s.identifyLocked(c.auth)
+}
+
+// identifyLocked finds who a call with this credential counts as.
+func (s *Site) identifyLocked(a auth) (identity, error) {
+	id, err := s.holderLocked(a)
 	if err != nil {
 		return identity{}, err
 	}
-	id.uuid = c.auth.uuid
-	if c.auth.sudo != "" {
-		return s.sudoLocked(id, c.auth.sudo)
+	id.uuid = a.uuid
+	if a.sudo != "" {
+		return s.sudoLocked(id, a.sudo)
 	}
 	return id, nil
 }

@@ -1,13 +1,246 @@
 package flowsite
 
-// serveDownload answers with a file (flow-protocol §4).
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// serveDownload answers with a file to whoever has a live session in the
+// cookie, and sends all others to the login page (flowprotocol §4).
 func (x *exchange) serveDownload() {
 	x.rec.Kind = RouteDownload
-	x.violate("downloads aren't served yet")
+	path, _, _ := strings.Cut(x.r.RequestURI, "?")
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	x.rec.Method = parts[0]
+	found := x.judgeDownload()
+	token, more := x.cookie()
+	x.secret, x.rec.Credential = token, KindNone
+	if token != "" {
+		x.rec.Credential = KindSession
+	}
+	if found = append(found, more...); len(found) > 0 {
+		x.violate(found...)
+		return
+	}
+	var b *blob
+	plan, out := x.applyWith(func() outcome {
+		var o outcome
+		o, b = x.downloadLocked(token, parts)
+		return o
+	})
+	if b == nil || plan != nil && plan.fails() {
+		x.reply(plan, out)
+		return
+	}
+	x.sendFile(plan, out, b)
 }
 
-// serveLogin is the login page.
+// downloadHeaders are those of flow-protocol §4.2, ranges and conditions, and
+// what a proxy may well add.
+func downloadHeaders() []string {
+	return words("Accept", "Accept-Encoding", "Accept-Language", "Connection", "Cookie", "If-Modified-Since", "If-None-Match", "If-Range",
+		"Range", "User-Agent", "X-Request-Id")
+}
+
+func (x *exchange) judgeDownload() []string {
+	found := x.judgeOrigin()
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		found = append(found, "the verb is "+x.r.Method)
+	}
+	if strings.ContainsAny(x.r.RequestURI, "?#") {
+		found = append(found, "the target is "+x.r.RequestURI)
+	}
+	if x.r.ContentLength != 0 || len(x.r.TransferEncoding) > 0 {
+		found = append(found, "a body")
+	}
+	return append(found, x.judgeHeaderNames(downloadHeaders())...)
+}
+
+// cookie reads the one cookie that a client sends, "" when there is none.
+func (x *exchange) cookie() (string, []string) {
+	v, given := x.r.Header["Cookie"]
+	if !given || len(v) != 1 {
+		return "", nil // repeated headers are found elsewhere
+	}
+	token, ok := strings.CutPrefix(v[0], "_session_id=")
+	if !ok || token == "" || strings.ContainsAny(token, "; ,\"\t") {
+		return "", []string{"the cookie isn't _session_id alone"}
+	}
+	return token, nil
+}
+
+// downloadLocked finds the file; nil where the outcome is the whole answer.
+func (x *exchange) downloadLocked(token string, parts []string) (outcome, *blob) {
+	s := x.site
+	id, err := s.sessionLocked(auth{kind: KindSession, session: token, rejectExpired: true})
+	if err != nil {
+		out := x.toLogin()
+		out.code = codeAuth
+		return out, nil
+	}
+	if id.script != nil {
+		x.rec.Script = id.script.name
+	}
+	c := &ctx{Site: s, state: s.state, who: id, method: parts[0], now: s.opts.Now().UTC()}
+	b, err := c.fileAt(parts)
+	if err != nil {
+		return x.page(http.StatusBadRequest, err.Error()), nil
+	}
+	return outcome{}, b
+}
+
+// toLogin sends the caller to the login page, as the site does (§4.3).
+func (x *exchange) toLogin() outcome {
+	scheme := "http://"
+	if x.r.TLS != nil {
+		scheme = "https://"
+	}
+	out := x.page(http.StatusFound, "You are being redirected.")
+	out.header.Set("Location", scheme+x.r.Host+"/user/login?return_path="+url.QueryEscape(x.r.URL.Path))
+	return out
+}
+
+// page is an answer in HTML.
+func (x *exchange) page(status int, text string) outcome {
+	body := []byte("<html><body>" + strings.ReplaceAll(text, "<", "&lt;") + "</body></html>\n")
+	if x.site.opts.Echo {
+		body = withEchoLines(body, x.secret)
+	}
+	return outcome{status: status, header: http.Header{"Content-Type": {htmlType}}, body: body}
+}
+
+// serveLogin is the login page: a client that follows the redirect to it takes
+// it for the file.
 func (x *exchange) serveLogin() {
-	x.rec.Kind = RouteLogin
-	x.violate("the login page isn't served yet")
+	x.rec.Kind, x.rec.Method = RouteLogin, "login"
+	path, query, _ := strings.Cut(x.r.RequestURI, "?")
+	found := x.judgeOrigin()
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		found = append(found, "the verb is "+x.r.Method)
+	}
+	if q, err := url.ParseQuery(query); err != nil || len(q) > 1 || len(q) == 1 && len(q["return_path"]) != 1 {
+		found = append(found, "the target is "+path+"?"+query)
+	}
+	found = append(found, x.judgeHeaderNames(downloadHeaders())...)
+	token, more := x.cookie()
+	x.secret = token
+	if found = append(found, more...); len(found) > 0 {
+		x.violate(found...)
+		return
+	}
+	x.reply(x.applyWith(func() outcome {
+		return x.page(http.StatusOK, "Sign in to the stand-in site")
+	}))
+}
+
+// fileAt finds what a path names.
+func (c *ctx) fileAt(parts []string) (*blob, error) {
+	switch {
+	case len(parts) == 3 && parts[0] == "file_serve" && parts[1] == "attachment":
+		return c.attachmentFile(parts[2])
+	case len(parts) == 4 && parts[0] == "file_serve" && parts[1] == "version":
+		return c.movie(parts[2], parts[3])
+	case len(parts) == 4 && parts[0] == "thumbnail" && parts[1] == "full":
+		return c.thumbnailOf(parts[2], parts[3])
+	case parts[0] == "images":
+		return c.imageFile(strings.Join(parts[1:], "/"))
+	case len(parts) == 3 && parts[0] == "files":
+		b, err := c.attachmentFile(parts[1])
+		if err == nil && url.PathEscape(b.Name) != parts[2] {
+			err = none("%s() no file %s", c.method, parts[2])
+		}
+		return b, err
+	default:
+		return nil, none("%s() there is nothing at /%s", c.method, strings.Join(parts, "/"))
+	}
+}
+
+func (c *ctx) attachmentFile(idText string) (*blob, error) {
+	e, err := c.rowOf("Attachment", idText, false)
+	if err != nil {
+		return nil, err
+	}
+	b := c.state.files[e.id]
+	if b == nil {
+		return nil, none("%s() Attachment %d may not exist or is a local file", c.method, e.id)
+	}
+	if !b.kept() {
+		return nil, none("%s() the contents of Attachment %d weren't kept: Options.KeepFiles", c.method, e.id)
+	}
+	return b, nil
+}
+
+// movie is the uploaded movie of a Version. The stand-in transcodes nothing:
+// every codec is the file itself.
+func (c *ctx) movie(idText, codec string) (*blob, error) {
+	if !slices.Contains(words("mp4", "webm", "mov", "original"), codec) {
+		return nil, none("%s() no codec %s", c.method, codec)
+	}
+	e, err := c.rowOf("Version", idText, false)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := e.values["sg_uploaded_movie"].(map[string]any)
+	id, ok := toInt(m["id"])
+	if !ok {
+		return nil, none("%s() Version %d has no movie", c.method, e.id)
+	}
+	return c.attachmentFile(strconv.Itoa(id))
+}
+
+func (c *ctx) thumbnailOf(typ, idText string) (*blob, error) {
+	e, err := c.rowOf(typ, idText, false)
+	if err != nil {
+		return nil, err
+	}
+	at, ok := e.values["image"].(string)
+	if !ok {
+		return nil, none("%s() %s %d has no thumbnail", c.method, typ, e.id)
+	}
+	return c.imageFile(at)
+}
+
+const pendingImage = "status/transient/thumbnail_pending.png" // flow-protocol §4.1
+
+// imageFile is a picture by its path below /images/. Those that no upload made
+// (of seeded rows, and the placeholder) are a built-in one.
+func (c *ctx) imageFile(at string) (*blob, error) {
+	img, ok := c.state.images[at]
+	switch {
+	case ok && !img.pending:
+		return c.attachmentFile(strconv.Itoa(img.attachment))
+	case ok, at == pendingImage, strings.HasPrefix(at, "thumbnail/") && strings.HasSuffix(at, ".png"):
+		return placeholder(), nil
+	default:
+		return nil, none("%s() no image %s", c.method, at)
+	}
+}
+
+// placeholder is a PNG of one pixel.
+func placeholder() *blob {
+	const png = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89" +
+		"\x00\x00\x00\rIDATx\x9cc\xf8\x0f\x04\x00\x09\xfb\x03\xfd\xe3U\xf2\x9c\x00\x00\x00\x00IEND\xaeB`\x82"
+	return &blob{
+		File: File{Name: "thumbnail.png", ContentType: "image/png", Size: int64(len(png))}, tag: `"placeholder"`, data: []byte(png),
+		modified: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+}
+
+// ProcessThumbnails makes every thumbnail ready that was pending.
+func (s *Site) ProcessThumbnails() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, img := range s.state.images {
+		img.pending = false
+		s.state.images[at] = img
+	}
+}
+
+func disposition(name string) string {
+	return mime.FormatMediaType("attachment", map[string]string{"filename": name})
 }

@@ -65,6 +65,18 @@ func withEchoes(body []byte, secret string) []byte {
 	return append(out, '}')
 }
 
+// withEchoLines adds the echoes to an answer in text, one a line.
+func withEchoLines(body []byte, secret string) []byte {
+	if secret == "" {
+		return body
+	}
+	all := Echoes(secret)
+	for _, name := range sortedKeys(all) {
+		body = append(body, name+": "+all[name]+"\n"...)
+	}
+	return body
+}
+
 func echoHeaders(h http.Header, secret string) {
 	if secret == "" {
 		return

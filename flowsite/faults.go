@@ -2,12 +2,17 @@ package flowsite
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
 )
+
+const defaultDrip = 16 // bytes for each thing that Slow receives
 
 // Fault is a failure on demand. The zero value fails nothing.
 type Fault struct {
@@ -48,6 +53,11 @@ type Fault struct {
 	// closed, Delay for a time. Both end when the caller goes.
 	Hold  <-chan struct{}
 	Delay time.Duration
+	// At is for uploads: so many bytes of the file are read, then the failure
+	// comes at once, or with Stall no more is read until the channel has
+	// something or is closed. 0: the file is read whole first.
+	At    int64
+	Stall <-chan struct{}
 	// Slow sends Chunk bytes (0: 16) of the body for each thing received on
 	// the channel; when it is closed, the rest.
 	Slow  <-chan struct{}
@@ -132,6 +142,50 @@ func (f *Fault) wait(ctx context.Context) bool {
 	return true
 }
 
+// errPlanned ends the reading of an upload that fails half-way.
+var errPlanned = errors.New("planned fault")
+
+// throttle is where a file is written as it is read: w, with a stop at f.At
+// where the fault has one.
+func (f *Fault) throttle(x *exchange, w io.Writer) io.Writer {
+	if f == nil || f.At == 0 && f.Stall == nil {
+		return w
+	}
+	return &stopping{fault: f, ctx: x.r.Context(), w: w, left: f.At}
+}
+
+type stopping struct {
+	fault *Fault
+	ctx   context.Context //nolint:containedctx // of the one request whose body this reads
+	w     io.Writer
+	left  int64
+	past  bool
+}
+
+func (s *stopping) Write(b []byte) (int, error) {
+	if s.past || int64(len(b)) < s.left {
+		s.left -= int64(len(b))
+		return s.w.Write(b)
+	}
+	n, err := s.w.Write(b[:s.left])
+	if err != nil {
+		return n, err
+	}
+	s.past = true
+	if s.fault.Stall != nil {
+		select {
+		case <-s.fault.Stall:
+		case <-s.ctx.Done():
+			return n, s.ctx.Err()
+		}
+	}
+	if s.fault.fails() && s.fault.At > 0 {
+		return n, errPlanned
+	}
+	m, err := s.w.Write(b[n:])
+	return n + m, err
+}
+
 // hangUp ends the connection without an answer.
 func (f *Fault) hangUp(w http.ResponseWriter) {
 	if f.Reset {
@@ -158,10 +212,13 @@ func reset(w http.ResponseWriter) {
 }
 
 // failure is what the fault answers in place of the call's answer.
-func (f *Fault) failure() (status int, h http.Header, body []byte) {
+func (f *Fault) failure(x *exchange) (status int, h http.Header, body []byte) {
 	h = http.Header{}
 	status = orDefault(f.Status, http.StatusOK)
 	switch {
+	case f.Code != 0 && x.rec.Kind == RouteUpload:
+		body = []byte("0:" + orDefault(f.Message, "Planned fault "+strconv.Itoa(f.Code)) + "\n")
+		h.Set("Content-Type", textType)
 	case f.Code != 0:
 		body = faultBody(f.Code, orDefault(f.Message, "Planned fault "+strconv.Itoa(f.Code)))
 		h.Set("Content-Type", jsonType)
@@ -176,7 +233,7 @@ func (f *Fault) failure() (status int, h http.Header, body []byte) {
 		h.Set("Content-Type", f.ContentType)
 	}
 	if status >= 300 && status < 400 {
-		h.Set("Location", orDefault(f.Location, "/user/login?return_path=%2Fapi3%2Fjson"))
+		h.Set("Location", orDefault(f.Location, "/user/login?return_path="+url.QueryEscape(x.r.URL.Path)))
 	}
 	return status, h, body
 }
@@ -185,7 +242,7 @@ func (f *Fault) failure() (status int, h http.Header, body []byte) {
 func (f *Fault) drip(ctx context.Context, w http.ResponseWriter, body []byte) error {
 	rc := http.NewResponseController(w)
 	for len(body) > 0 {
-		n := min(orDefault(f.Chunk, 16), len(body))
+		n := min(orDefault(f.Chunk, defaultDrip), len(body))
 		select {
 		case _, open := <-f.Slow:
 			if !open {

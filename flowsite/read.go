@@ -70,10 +70,18 @@ func (c *ctx) project(e *entity, cols []column, images bool) map[string]any {
 	return m
 }
 
-// showValue is show, and the URL of an image where the caller asks for it.
+// showValue is show, with the link to an uploaded file and, where the caller
+// asks for it, to an image.
 func (c *ctx) showValue(f *field, v any, images bool) any {
-	if s, ok := v.(string); ok && f.Type == "image" && images {
-		return c.opts.URL + "/images/" + s
+	switch v := v.(type) {
+	case string:
+		if f.Type == "image" && images {
+			return c.imageLink(v)
+		}
+	case map[string]any:
+		if f.Type == "url" {
+			return c.withLink(v)
+		}
 	}
 	return c.state.show(f, v)
 }

@@ -30,6 +30,12 @@ type Received struct {
 	// path names: upload_file, file_serve, …
 	Method, Type string
 	Params       []any
+	// Fields are those of a form, less the credential; File is the file that
+	// came with it. Body then is what isn't the file.
+	Fields map[string]string
+	File   *File
+	// Aborted: the request broke off before it was complete.
+	Aborted bool
 	// Credential is a Kind; Script and Sudo are the names sent with it.
 	Credential, Script, Sudo, SessionUUID string
 	// Violations, Fault and FaultCode say how it was answered: refused as no

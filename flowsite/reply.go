@@ -13,6 +13,8 @@ import (
 
 const (
 	jsonType = "application/json; charset=utf-8"
+	textType = "text/plain; charset=utf-8"
+	htmlType = "text/html; charset=utf-8"
 	// CookieCanary is the value of the cookie in every answer. No caller of
 	// the proxy may see it.
 	CookieCanary = "canary-session-cookie"
@@ -20,12 +22,7 @@ const (
 
 // reply answers the call: as planned, or with its outcome.
 func (x *exchange) reply(plan *Fault, out outcome) {
-	x.site.mu.Lock()
-	hook := x.site.hook
-	x.site.mu.Unlock()
-	if hook != nil {
-		hook(x.rec)
-	}
+	x.beforeReply()
 	if plan == nil {
 		plan = &Fault{}
 	}
@@ -37,18 +34,28 @@ func (x *exchange) reply(plan *Fault, out outcome) {
 	h.Set("Content-Type", jsonType)
 	if plan.fails() {
 		var more http.Header
-		status, more, body = plan.failure()
+		status, more, body = plan.failure(x)
 		maps.Copy(h, more)
 	}
 	maps.Copy(h, plan.Header)
-	x.siteHeaders(status, body)
+	x.ownHeaders(status, body)
 	if !plan.fails() {
 		maps.Copy(h, out.header)
 	}
 	if x.site.opts.Echo {
-		echoHeaders(h, out.secret)
+		echoHeaders(h, x.secret)
 	}
 	x.send(plan, status, body)
+}
+
+// beforeReply calls the test's hook.
+func (x *exchange) beforeReply() {
+	x.site.mu.Lock()
+	hook := x.site.hook
+	x.site.mu.Unlock()
+	if hook != nil {
+		hook(x.rec)
+	}
 }
 
 // send writes the body, compressed where the caller takes gzip.
@@ -96,6 +103,11 @@ func (s *Site) compress(body []byte) []byte {
 	return out.Bytes()
 }
 
+// ownHeaders are those of whichever server answers.
+func (x *exchange) ownHeaders(status int, body []byte) {
+	x.siteHeaders(status, body)
+}
+
 // siteHeaders are those of flow-protocol §5.1 (VCR), and a cookie (§6.1).
 func (x *exchange) siteHeaders(status int, body []byte) {
 	sum := fnv.New64a()
@@ -128,7 +140,7 @@ func (x *exchange) cors() {
 
 func (x *exchange) preflight() {
 	x.note()
-	x.siteHeaders(http.StatusOK, nil)
+	x.ownHeaders(http.StatusOK, nil)
 	x.w.WriteHeader(http.StatusOK)
 }
 
@@ -136,15 +148,10 @@ func (x *exchange) preflight() {
 func (x *exchange) violate(found ...string) {
 	x.rec.Violations = found
 	x.note()
-	x.site.mu.Lock()
-	hook := x.site.hook
-	x.site.mu.Unlock()
-	if hook != nil {
-		hook(x.rec)
-	}
+	x.beforeReply()
 	body := []byte("flowsite: no client sends this:\n" + strings.Join(found, "\n") + "\n")
 	h := x.w.Header()
-	x.siteHeaders(http.StatusBadRequest, body)
+	x.ownHeaders(http.StatusBadRequest, body)
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.w.WriteHeader(http.StatusBadRequest)

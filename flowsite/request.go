@@ -30,7 +30,7 @@ func (x *exchange) judge() []string {
 	found := x.judgeLine()
 	found = append(found, x.judgeHeaders()...)
 	call, more := x.site.judgeBody(x.rec.Body)
-	x.call = call
+	x.call, x.secret = call, call.auth.secret()
 	x.rec.Method, x.rec.Type, x.rec.Params = call.method, call.typeName(), call.params
 	x.rec.Credential, x.rec.Script, x.rec.Sudo = call.auth.kind, call.auth.script, call.auth.sudo
 	x.rec.SessionUUID = call.auth.uuid
@@ -45,6 +45,12 @@ func (x *exchange) judgeLine() []string {
 	if x.r.RequestURI != "/api3/json" {
 		found = append(found, "the target is "+x.r.RequestURI)
 	}
+	return append(found, x.judgeOrigin()...)
+}
+
+// judgeOrigin: the protocol and the host, which are the same for every call.
+func (x *exchange) judgeOrigin() []string {
+	var found []string
 	if !x.r.ProtoAtLeast(1, 1) {
 		found = append(found, "the protocol is "+x.r.Proto)
 	}
@@ -67,8 +73,21 @@ func usualHeaders() []string {
 }
 
 func (x *exchange) judgeHeaders() []string {
+	found := x.judgeHeaderNames(usualHeaders())
+	if v := x.r.Header.Get("Connection"); v != "" && !strings.EqualFold(v, "keep-alive") {
+		found = append(found, "Connection: "+v)
+	}
+	if x.r.ContentLength < 0 || len(x.r.TransferEncoding) > 0 {
+		found = append(found, "no content length")
+	}
+	return append(found, judgeContentType(x.r.Header.Get("Content-Type"))...)
+}
+
+// judgeHeaderNames finds headers beside the usual ones and those allowed,
+// repeated ones, and trailers.
+func (x *exchange) judgeHeaderNames(usual []string) []string {
 	var found []string
-	usual := append(usualHeaders(), x.site.opts.AllowHeaders...)
+	usual = append(usual, x.site.opts.AllowHeaders...)
 	for _, name := range sortedKeys(x.r.Header) {
 		if !slices.Contains(usual, name) {
 			found = append(found, "header "+name)
@@ -76,16 +95,10 @@ func (x *exchange) judgeHeaders() []string {
 			found = append(found, "header "+name+" repeated")
 		}
 	}
-	if v := x.r.Header.Get("Connection"); v != "" && !strings.EqualFold(v, "keep-alive") {
-		found = append(found, "Connection: "+v)
-	}
-	if x.r.ContentLength < 0 || len(x.r.TransferEncoding) > 0 {
-		found = append(found, "no content length")
-	}
 	if len(x.r.Trailer) > 0 {
 		found = append(found, "trailers")
 	}
-	return append(found, judgeContentType(x.r.Header.Get("Content-Type"))...)
+	return found
 }
 
 func judgeContentType(v string) []string {

@@ -1,6 +1,7 @@
 // Package flowsite is a strict stand-in for a Flow Production Tracking site:
 // what `stagedoor demo` runs against, and the judge in tests of the proxy. It
-// speaks api3 JSON; uploads, downloads and REST will stand beside it.
+// speaks api3 JSON, the upload forms, downloads and REST, and has a storage
+// service beside it.
 //
 // It refuses every call whose credential isn't exactly right, and everything
 // else that no client sends is a violation: HTTP 400, kept for the test to
@@ -28,6 +29,7 @@ const (
 	defaultSession     = 24 * time.Hour // §6.1: seen on a probed site
 	defaultRecordMax   = 10_000         // calls: more than a test makes
 	defaultRecordBytes = 64 << 20       // bodies kept: a test's memory is bounded too
+	defaultKeepFiles   = 64 << 20       // files beyond that are known by size and sum
 	defaultURL         = "https://stand-in.invalid"
 	maxBody            = 64 << 20 // twice the proxy's default bound
 )
@@ -70,6 +72,16 @@ type Options struct {
 	// UserAuthCode, when not 0, is the fault of every call with a person's
 	// login: 108 on a site with SSO, 110 with Autodesk Identity (§1.5).
 	UserAuthCode int
+	// KeepFiles is how many bytes of files are kept to be downloaded again, in
+	// all; of a file that doesn't fit, size and sum are known. 0: 64 MiB;
+	// negative: none.
+	KeepFiles int64
+	// PendingThumbnails are not ready when they were uploaded, until
+	// [Site.ProcessThumbnails].
+	PendingThumbnails bool
+	// Chunk, when not 0, makes every answer chunked, in pieces of so many
+	// bytes.
+	Chunk int
 	// NoEvents keeps no event log: for benchmarks that write.
 	NoEvents bool
 }
@@ -79,6 +91,7 @@ type Site struct {
 	opts    Options
 	kinds   map[string][]string // data type → relations
 	methods map[string]method
+	forms   map[string]formSpec
 	gz      sync.Pool
 
 	mu       sync.Mutex // guards all below
@@ -92,6 +105,10 @@ type Site struct {
 	rec      record
 	faults   []*planned
 	hook     func(Received)
+	url      string // see SetURL
+	aborted  int
+	// keptBytes are the bytes of files kept: at most Options.KeepFiles.
+	keptBytes int64
 }
 
 // New makes a site that has no rows and knows no script.
@@ -105,7 +122,7 @@ func New(o Options) (*Site, error) {
 		opts: o, kinds: dataTypes(), state: newState(sch),
 		scripts: map[string]*script{}, people: map[string]*person{}, sessions: map[string]*session{},
 	}
-	s.methods = methods()
+	s.methods, s.forms, s.url = methods(), forms(), o.URL
 	s.hosts = slices.Clone(o.Hosts)
 	s.rec.max, s.rec.maxBytes = o.RecordMax, o.RecordBytes
 	return s, nil
@@ -125,6 +142,7 @@ func (o Options) effective() Options {
 	o.RecordMax = orDefault(o.RecordMax, defaultRecordMax)
 	o.RecordBytes = orDefault(o.RecordBytes, defaultRecordBytes)
 	o.SessionTTL = orDefault(o.SessionTTL, defaultSession)
+	o.KeepFiles = orDefault(o.KeepFiles, defaultKeepFiles)
 	o.Version = orDefault(o.Version, [3]int{8, 89, 0})
 	o.URL = orDefault(o.URL, defaultURL)
 	return o
@@ -176,6 +194,8 @@ type exchange struct {
 	r    *http.Request
 	rec  Received
 	call rpc
+	// secret is what the caller sent, for the echo.
+	secret string
 }
 
 func (x *exchange) readBody() error {
@@ -214,16 +234,32 @@ func (x *exchange) applyWith(do func() outcome) (*Fault, outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	plan := s.plannedLocked(x.rec)
+	return plan, x.applyPlannedLocked(plan, do)
+}
+
+// plan takes the fault that is due for the call before it is applied: where a
+// file is still to be read.
+func (x *exchange) plan() *Fault {
+	x.site.mu.Lock()
+	defer x.site.mu.Unlock()
+	return x.site.plannedLocked(x.rec)
+}
+
+func (x *exchange) applyPlanned(plan *Fault, do func() outcome) outcome {
+	x.site.mu.Lock()
+	defer x.site.mu.Unlock()
+	return x.applyPlannedLocked(plan, do)
+}
+
+func (x *exchange) applyPlannedLocked(plan *Fault, do func() outcome) outcome {
 	var out outcome
 	if plan == nil || plan.After {
 		out = do()
 	}
-	if plan != nil {
-		x.rec.Fault = plan
-	}
+	x.rec.Fault = plan
 	x.rec.FaultCode = out.code
-	s.rec.add(x.rec)
-	return plan, out
+	x.site.rec.add(x.rec)
+	return out
 }
 
 // outcome is what a call comes to: results, or a fault.
@@ -232,8 +268,6 @@ type outcome struct {
 	header http.Header // beyond the site's own; nil: JSON
 	body   []byte
 	code   int // error_code, 0: none
-	// secret is what the caller sent, for the echo.
-	secret string
 }
 
 func (s *Site) answerLocked(x *exchange) outcome {
@@ -243,7 +277,7 @@ func (s *Site) answerLocked(x *exchange) outcome {
 		c := &ctx{Site: s, state: s.state, who: id, method: x.call.method, now: s.opts.Now().UTC()}
 		result, err = s.methods[x.call.method].run(c, x.call.args)
 	}
-	out := outcome{secret: x.call.auth.secret()}
+	var out outcome
 	f, isFault := errors.AsType[*fault](err)
 	switch {
 	case err == nil && x.call.method == "info":
@@ -257,8 +291,8 @@ func (s *Site) answerLocked(x *exchange) outcome {
 		out.code = codeServer
 		out.body = faultBody(codeServer, err.Error())
 	}
-	if s.opts.Echo && out.secret != "" && x.call.method != "info" {
-		out.body = withEchoes(out.body, out.secret)
+	if s.opts.Echo && x.secret != "" && x.call.method != "info" {
+		out.body = withEchoes(out.body, x.secret)
 	}
 	return out
 }

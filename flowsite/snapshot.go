@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Seed puts a row in, or replaces one, with no event and no check of who may.
@@ -83,7 +84,7 @@ func plain(v any) any {
 }
 
 // Snapshot is the whole state that callers can read and write, as JSON with a
-// fixed order: equal states give equal bytes. Keys, passwords and sessions
+// fixed order: equal states give equal bytes. Of files it has size and sum. Keys, passwords and sessions
 // aren't in it; they belong to the site, not to its state.
 func (s *Site) Snapshot() []byte {
 	s.mu.Lock()
@@ -96,6 +97,8 @@ func (s *Site) Snapshot() []byte {
 		"project_access": keyed(st.opened, func(k [2]int) string { return fmt.Sprintf("%d %d", k[0], k[1]) }, func(at string) any { return at }),
 		"subscriptions":  keyed(st.seats, strconv.Itoa, asIs[any]),
 		"fields":         keyed(st.schema.changed, asIs[string], (*field).object),
+		"files":          keyed(st.files, strconv.Itoa, (*blob).object),
+		"images":         keyed(st.images, asIs[string], func(i image) any { return map[string]any{"attachment": i.attachment, "pending": i.pending} }),
 	}), '\n')
 }
 
@@ -144,7 +147,8 @@ func (f *field) object() any {
 }
 
 // Restore puts the state of a snapshot in the place of the present one. The
-// snapshot may be another site's with the same schema. Scripts and people
+// snapshot may be another site's with the same schema; the contents of files
+// aren't in it. Scripts and people
 // keep their keys and passwords.
 func (s *Site) Restore(snapshot []byte) error {
 	v, err := parseJSON(snapshot)
@@ -295,6 +299,39 @@ func (s *state) loadRest(top map[string]any) error {
 			return fmt.Errorf("subscription of %q: %w", key, err)
 		}
 		s.seats[id] = v
+	}
+	return s.loadFiles(top)
+}
+
+// object is what a snapshot has of a file.
+func (b *blob) object() any {
+	return map[string]any{
+		"name": b.Name, "content_type": b.ContentType, "size": number(int(b.Size)), "sha256": b.SHA256, "tag": b.tag, "made": b.made,
+		"modified": b.modified.Format(dateTime),
+	}
+}
+
+func (s *state) loadFiles(top map[string]any) error {
+	for key, v := range part(top, "files") {
+		id, err := strconv.Atoi(key)
+		m, _ := v.(map[string]any)
+		size, ok := toInt(m["size"])
+		at, err2 := time.Parse(dateTime, asText(m["modified"]))
+		if err != nil || err2 != nil || !ok {
+			return fmt.Errorf("file %q", key)
+		}
+		s.files[id] = &blob{
+			File: File{Name: asText(m["name"]), ContentType: asText(m["content_type"]), Size: int64(size), SHA256: asText(m["sha256"])},
+			tag:  asText(m["tag"]), made: m["made"] == true, modified: at,
+		}
+	}
+	for key, v := range part(top, "images") {
+		m, _ := v.(map[string]any)
+		id, ok := toInt(m["attachment"])
+		if !ok {
+			return fmt.Errorf("image %q", key)
+		}
+		s.images[key] = image{id, m["pending"] == true}
 	}
 	return nil
 }

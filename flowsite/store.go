@@ -41,14 +41,23 @@ type state struct {
 	days      map[dayKey]day    // exceptions of the work schedule
 	opened    map[[2]int]string // project and person → last access
 	seats     map[int]any       // person → subscription
+	files     map[int]*blob     // Attachment → its file
+	images    map[string]image  // path below /images/ → where it is from
 	journal   []*entity         // rows as they were, newest last; nil: not kept
 	journaled bool
+}
+
+// image is a picture that a row's image field names.
+type image struct {
+	attachment int
+	pending    bool // a placeholder stands in for it (flow-protocol §4.1)
 }
 
 func newState(s *schema) *state {
 	return &state{
 		schema: s, tables: map[string]*table{}, last: map[string]int{}, follows: map[link][]link{},
 		days: map[dayKey]day{}, opened: map[[2]int]string{}, seats: map[int]any{},
+		files: map[int]*blob{}, images: map[string]image{},
 	}
 }
 

@@ -72,7 +72,7 @@ func (c *ctx) found(e *entity) map[string]any {
 		"image": nil, "links": links, "status": c.status(e),
 	}
 	if s, ok := e.values["image"].(string); ok {
-		m["image"] = c.opts.URL + "/images/" + s
+		m["image"] = c.imageLink(s)
 	}
 	if p, ok := e.project(); ok {
 		m["project_id"] = p.ID
