@@ -101,7 +101,7 @@ func (f *feed) fill() {
 	n, err := f.read(p)
 	switch {
 	case err == nil:
-	case errors.Is(err, io.EOF):
+	case isEnd(err):
 		f.ended = true
 	default:
 		f.err = fmt.Errorf("reading what is to be sent: %w", err)
@@ -129,7 +129,7 @@ func (f *feed) read(p []byte) (int, error) {
 			return 0, errLong
 		}
 		return n, err
-	case errors.Is(err, io.EOF) && f.left > 0:
+	case isEnd(err) && f.left > 0:
 		return 0, errShort
 	}
 	return n, err
@@ -142,7 +142,7 @@ func (f *feed) pull(p []byte) (int, error) {
 		switch {
 		case n < 0 || n > len(p):
 			return 0, errReader
-		case err == io.EOF: //nolint:errorlint // only the plain one is a clean end
+		case isEnd(err):
 			return n, err
 		case err != nil:
 			return 0, err
@@ -152,3 +152,6 @@ func (f *feed) pull(p []byte) (int, error) {
 	}
 	return 0, io.ErrNoProgress
 }
+
+// isEnd knows a clean end. One that is wrapped is an error that quotes it.
+func isEnd(err error) bool { return err == io.EOF } //nolint:errorlint // as said

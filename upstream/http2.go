@@ -83,11 +83,21 @@ func (s *Site) doHTTP2(ctx context.Context, t *http.Transport, r Request, f *fee
 			Died: sent.Load() && !answered.Load() && !timeout && !source,
 		}
 	}
+	if isBodiless(r.Method, res.StatusCode) {
+		// the Transport takes the length of a 304 for that of a body that is missing
+		_ = res.Body.Close()
+		res.Body = http.NoBody
+	}
 	w.ReadCloser = res.Body
 	c := *res // trailers arrive in the original, which nobody sees
 	c.Trailer, c.Body = nil, w
 	c.Close = c.Close || !body.complete()
 	return &c, nil
+}
+
+// isBodiless says whether an answer has no body, whatever its header says.
+func isBodiless(method string, status int) bool {
+	return method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
 }
 
 var errTwice = errors.New("the site did not look at it")
@@ -196,7 +206,7 @@ func (s *sentBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		s.w.timer.Reset(s.w.limit)
-	case errors.Is(err, io.EOF):
+	case isEnd(err):
 		s.w.timer.Reset(s.header)
 		s.all = true
 		s.endLocked()
