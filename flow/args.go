@@ -312,24 +312,31 @@ func (r *request) writeMember(name string) error {
 }
 
 func (r *request) writtenField() error {
-	return r.w.object("fields", func(name string) error {
+	var field string
+	var value span
+	err := r.w.object("fields", func(name string) (err error) {
 		switch name {
 		case "field_name":
-			f, err := r.w.text(name)
-			if err == nil && !IsName(f) {
+			field, err = r.w.text(name)
+			if err == nil && !IsName(field) {
 				return shape("field_name is no identifier")
 			}
 			if err != nil {
 				return err
 			}
-			return r.path(f, UseWrite)
+			return r.path(field, UseWrite)
 		case "value":
-			return r.w.value(r.link)
+			value, err = r.w.writtenValue(r.link)
+			return err
 		case "multi_entity_update_mode":
 			return r.w.plain(name)
 		}
 		return unknownMember(name)
 	})
+	if err == nil {
+		r.w.linkBack(field, value)
+	}
+	return err
 }
 
 func (r *request) link(typ string) error { return r.touch(Touch{Type: typ, Use: UseLink}) }

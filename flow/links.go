@@ -98,12 +98,3 @@ func (l *Links) Text(b []byte) []byte { return b }
 // TextBack turns back the link in the second line of what [Links.Text] gave
 // out, which a tool sends as upload_link_info.
 func (l *Links) TextBack(s string) string { return s }
-
-// IsImageField says whether a field's value is, as a whole, a link to a picture.
-func IsImageField(name string) bool {
-	switch name[strings.LastIndexByte(name, '.')+1:] {
-	case "image", "filmstrip_image", "thumb_image", "filmstrip_thumb_image", "thumbnail", "filmstrip_thumbnail":
-		return true
-	}
-	return false
-}

@@ -95,18 +95,19 @@ type Parser struct{ decoders sync.Pool }
 const maxKept = 64 << 10
 
 // ParseRPC is [Parser.ParseRPC] for a call that comes alone.
-func ParseRPC(body []byte, maxDepth int) (*Message, error) {
-	return new(Parser).ParseRPC(body, maxDepth)
+func ParseRPC(body []byte, l *Links, maxDepth int) (*Message, error) {
+	return new(Parser).ParseRPC(body, l, maxDepth)
 }
 
 // ParseRPC reads the body of POST /api3/json (flow-protocol §1.2). It returns
-// a *ParseError for anything but one complete call.
-func (p *Parser) ParseRPC(body []byte, maxDepth int) (*Message, error) {
+// a *ParseError for anything but one complete call. l turns back the links in
+// written data; nil leaves them.
+func (p *Parser) ParseRPC(body []byte, l *Links, maxDepth int) (*Message, error) {
 	dec, ok := p.decoders.Get().(*jsontext.Decoder)
 	if !ok {
 		dec = jsontext.NewDecoder(nothing{})
 	}
-	m, err := parseRPC(dec, body, maxDepth)
+	m, err := parseRPC(dec, body, l, maxDepth)
 	if len(body) <= maxKept {
 		dec.Reset(nothing{}) // lets go of the body
 		p.decoders.Put(dec)
@@ -120,7 +121,7 @@ type nothing struct{}
 func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
 
 // parseRPC is ParseRPC with a decoder, which it resets.
-func parseRPC(dec *jsontext.Decoder, body []byte, maxDepth int) (*Message, error) {
+func parseRPC(dec *jsontext.Decoder, body []byte, l *Links, maxDepth int) (*Message, error) {
 	if err := crowded(body); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func parseRPC(dec *jsontext.Decoder, body []byte, maxDepth int) (*Message, error
 		}
 	}
 	w := newWalker(env.dec, argRaw, maxDepth)
+	w.links = l
 	if err := w.argument(&m.Call, argRaw != nil); err != nil {
 		return nil, at(err, "params", env.method)
 	}

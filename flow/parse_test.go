@@ -25,7 +25,7 @@ func cred() secret.Credential {
 
 func parse(t *testing.T, body string) *flow.Message {
 	t.Helper()
-	m, err := flow.ParseRPC([]byte(body), flow.DefaultMaxDepth)
+	m, err := flow.ParseRPC([]byte(body), nil, flow.DefaultMaxDepth)
 	if err != nil {
 		t.Fatalf("%s: %v", body, err)
 	}
@@ -197,7 +197,7 @@ func TestRefusedBodies(t *testing.T) {
 		{"sudo number", `{"method_name":"info","params":[{"script_name":"a","sudo_as_login":1}]}`, flow.FlawShape, "sudo_as_login"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := flow.ParseRPC([]byte(tt.body), flow.DefaultMaxDepth)
+			_, err := flow.ParseRPC([]byte(tt.body), nil, flow.DefaultMaxDepth)
 			var p *flow.ParseError
 			if !errors.As(err, &p) {
 				t.Fatalf("accepted, or another error: %v", err)
@@ -342,7 +342,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
+		m, err := flow.ParseRPC(body, nil, flow.DefaultMaxDepth)
 		if err != nil {
 			var p *flow.ParseError
 			if !errors.As(err, &p) || p.Flaw == "" || p.Msg == "" {
@@ -354,7 +354,7 @@ func FuzzParse(f *testing.F) {
 		if n := strings.Count(string(out), realKey); n != 1 && m.Call.Group != flow.GroupInfo && !strings.Contains(string(body), realKey) {
 			t.Fatalf("the key stands %d times in %s", n, out)
 		}
-		again, err := flow.ParseRPC(out, flow.DefaultMaxDepth)
+		again, err := flow.ParseRPC(out, nil, flow.DefaultMaxDepth)
 		if err != nil {
 			t.Fatalf("what was sent does not parse: %v\n%s", err, out)
 		}
@@ -540,7 +540,7 @@ func TestBoundsOfACall(t *testing.T) {
 		{"members of the auth object", `{"method_name":"info","params":[{` + many(flow.MaxAuthKeys+1, `"a%d":{}`) + `},null]}`, "more than 64 members"},
 	} {
 		var p *flow.ParseError
-		if _, err := flow.ParseRPC([]byte(tt.body), flow.DefaultMaxDepth); !errors.As(err, &p) || !strings.Contains(p.Msg, tt.says) {
+		if _, err := flow.ParseRPC([]byte(tt.body), nil, flow.DefaultMaxDepth); !errors.As(err, &p) || !strings.Contains(p.Msg, tt.says) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -548,7 +548,7 @@ func TestBoundsOfACall(t *testing.T) {
 		return call("create", `{"type":"A","fields":[{"field_name":"x","value":`+strings.Repeat("[", n-3)+strings.Repeat("]", n-3)+`}]}`)
 	}
 	parse(t, nest(flow.DefaultMaxDepth)) // the argument itself is the first level
-	if _, err := flow.ParseRPC([]byte(nest(flow.DefaultMaxDepth+1)), flow.DefaultMaxDepth); err == nil {
+	if _, err := flow.ParseRPC([]byte(nest(flow.DefaultMaxDepth+1)), nil, flow.DefaultMaxDepth); err == nil {
 		t.Error("one level too deep is read")
 	}
 }
@@ -612,7 +612,7 @@ const realRead = `{"type":"Version","return_fields":["code","entity.Shot.code","
 func TestAReadCostsFewAllocations(t *testing.T) {
 	body, c := []byte(call("read", realRead)), cred()
 	n := testing.AllocsPerRun(100, func() {
-		m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
+		m, err := flow.ParseRPC(body, nil, flow.DefaultMaxDepth)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -639,7 +639,7 @@ func BenchmarkParse(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				m, err := flow.ParseRPC(body, flow.DefaultMaxDepth)
+				m, err := flow.ParseRPC(body, nil, flow.DefaultMaxDepth)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -669,7 +669,7 @@ func TestParserForgets(t *testing.T) {
 	}
 	want := make([]string, len(bodies))
 	for i, b := range bodies {
-		want[i] = show(flow.ParseRPC([]byte(b), flow.DefaultMaxDepth))
+		want[i] = show(flow.ParseRPC([]byte(b), nil, flow.DefaultMaxDepth))
 	}
 	var p flow.Parser
 	var wg sync.WaitGroup
@@ -678,7 +678,7 @@ func TestParserForgets(t *testing.T) {
 			for n := range 200 {
 				i := (n*n + g) % len(bodies)
 				body := []byte(bodies[i])
-				m, err := p.ParseRPC(body, flow.DefaultMaxDepth)
+				m, err := p.ParseRPC(body, nil, flow.DefaultMaxDepth)
 				clear(body) // as its owner does: nothing may point into it
 				if got := show(m, err); got != want[i] {
 					t.Errorf("%s\nwant %s", got, want[i])

@@ -98,7 +98,7 @@ func TestPythonReadsWhatWasDecided(t *testing.T) {
 	var decided []*flow.Call
 	refused := 0
 	for _, body := range nastyBodies() {
-		m, err := flow.ParseRPC([]byte(body), flow.DefaultMaxDepth)
+		m, err := flow.ParseRPC([]byte(body), nil, flow.DefaultMaxDepth)
 		if err != nil {
 			refused++
 			continue

@@ -24,6 +24,8 @@ type walker struct {
 	types    typeList           // named so far, at most MaxTypes
 	few      [4]string          // what types is made of
 	noted    func(string) error // told of each string, where set
+	links    *Links             // turns links in written data back; nil for none
+	written  bool               // such data is read
 }
 
 // newWalker reads raw with dec, which it resets.
@@ -294,6 +296,8 @@ func (w *walker) entityLike(link func(typ string) error) error {
 	var hasID bool
 	err := w.object("value", func(name string) error {
 		switch {
+		case w.written && name == linkMember:
+			return w.writtenLink(link)
 		case name == "type" && w.dec.PeekKind() == '"':
 			v, err := w.scalar()
 			typ = w.typeText(v)

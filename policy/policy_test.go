@@ -68,7 +68,7 @@ func sentence(t *testing.T, words string) *flow.Call {
 	if method == "info" {
 		params = ""
 	}
-	m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[`+params+`]}`), flow.DefaultMaxDepth)
+	m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[`+params+`]}`), nil, flow.DefaultMaxDepth)
 	if err != nil {
 		t.Fatalf("%s: %v", words, err)
 	}
@@ -363,7 +363,7 @@ func TestSessionsUsersAndSudo(t *testing.T) {
 		if arg != "" {
 			arg = "," + arg
 		}
-		m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[`+auth+arg+`]}`), flow.DefaultMaxDepth)
+		m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[`+auth+arg+`]}`), nil, flow.DefaultMaxDepth)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -599,7 +599,7 @@ func FuzzSuggest(f *testing.F) {
 	all, _ := compile([]string{"- {read: [\"*\", EventLogEntry], update: \"*\", create: \"*\", delete: \"*\", link: \"*\"}"})
 	f.Fuzz(func(t *testing.T, params string) {
 		method, arg, _ := strings.Cut(params, " ")
-		m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[{}`+arg+`]}`), flow.DefaultMaxDepth)
+		m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[{}`+arg+`]}`), nil, flow.DefaultMaxDepth)
 		if err != nil {
 			return
 		}
@@ -679,7 +679,7 @@ func BenchmarkDecide(b *testing.B) {
 			if !strings.HasPrefix(arg, "[") {
 				arg = argument(method, arg)
 			}
-			m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[{},`+arg+`]}`), flow.DefaultMaxDepth)
+			m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[{},`+arg+`]}`), nil, flow.DefaultMaxDepth)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -222,7 +222,7 @@ func (x *exchange) route() bool {
 }
 
 func (x *exchange) parse() bool {
-	m, err := x.p.parser.ParseRPC(x.body.b, x.st.MaxDepth)
+	m, err := x.p.parser.ParseRPC(x.body.b, nil, x.st.MaxDepth)
 	x.releaseBody(m)
 	if err != nil {
 		return x.refuseParse(err)
