@@ -23,6 +23,7 @@ import (
 	"stagedoor/config"
 	"stagedoor/flow"
 	"stagedoor/flowsite"
+	"stagedoor/policy"
 	"stagedoor/proxy"
 )
 
@@ -257,7 +258,7 @@ type field struct{ path, def, bounds string }
 // documented reads the tables of docs/configuration.md.
 func documented(t *testing.T) (out []field) {
 	t.Helper()
-	table := map[string]string{"At the top": "", "listen": "listen.", "vault and login": "vault.", "scripts": "scripts.", "upstream, audit, admin, log": ""}
+	table := map[string]string{"At the top": "", "listen": "listen.", "vault and login": "vault.", "scripts": "scripts.", "handles and storage": "", "upstream, audit, admin, log": ""}
 	limit := false
 	for _, r := range rows(source(t, "docs/configuration.md")) {
 		prefix, ok := table[r.heading]
@@ -458,6 +459,23 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 			t.Errorf("%s has no %s", b.file, b.code)
 		}
 	}
+}
+
+// Each word that a rule may start with has its row in docs/rules.md.
+func TestEveryWordOfARuleIsInTheDocs(t *testing.T) {
+	said := map[string]bool{}
+	for _, r := range rows(source(t, "docs/rules.md")) {
+		if words := spans(r.cells[0]); len(words) > 0 && len(r.cells) == 3 {
+			for _, w := range words {
+				said[w] = true
+			}
+		}
+	}
+	have := map[string]bool{}
+	for _, v := range policy.Verbs() {
+		have[v] = true
+	}
+	wantSame(t, "words of rules", have, said)
 }
 
 // answers is the table of proxy/reason.go, as its source has it: the status and
