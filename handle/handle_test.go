@@ -19,10 +19,10 @@ import (
 )
 
 var (
-	key1 = secret.FromString(strings.Repeat("first-key-", 5))                                                                                        //nolint:gochecknoglobals // of tests, never changed
-	key2 = secret.FromString(strings.Repeat("second-key", 5))                                                                                        //nolint:gochecknoglobals // of tests, never changed
-	noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)                                                                                              //nolint:gochecknoglobals // of tests, never changed
-	whom = handle.Handle{Script: "tool", Listener: "127.0.0.1:8470", Use: handle.UseSession, Sudo: "joe", UUID: "a-1", Expires: noon.Add(time.Hour)} //nolint:gochecknoglobals // of tests, never changed
+	key1 = secret.FromString(strings.Repeat("first-key-", 5))
+	key2 = secret.FromString(strings.Repeat("second-key", 5))
+	noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	whom = handle.Handle{Script: "tool", Listener: "127.0.0.1:8470", Use: handle.UseSession, Sudo: "joe", UUID: "a-1", Expires: noon.Add(time.Hour)}
 )
 
 func at(t time.Time, key secret.Value, old ...secret.Value) *handle.Signer {
@@ -61,7 +61,7 @@ func TestAHandleSaysWhatWasSigned(t *testing.T) {
 			t.Errorf("%+v came back as %+v", h, got)
 		}
 	}
-	if sign(t, s, whom) == sign(t, s, whom) {
+	if first := sign(t, s, whom); first == sign(t, s, whom) {
 		t.Error("two handles are the same")
 	}
 }
@@ -81,8 +81,10 @@ func TestClientsCanDecodeAHandle(t *testing.T) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"iss": "stagedoor", "sub": "tool", "aud": []any{whom.Listener}, "use": "session", "sudo_as_login": "joe", "session_uuid": "a-1",
-		"exp": float64(noon.Add(time.Hour).Unix()), "iat": float64(noon.Unix()), "jti": c["jti"]}
+	want := map[string]any{
+		"iss": "stagedoor", "sub": "tool", "aud": []any{whom.Listener}, "use": "session", "sudo_as_login": "joe", "session_uuid": "a-1",
+		"exp": float64(noon.Add(time.Hour).Unix()), "iat": float64(noon.Unix()), "jti": c["jti"],
+	}
 	if fmt.Sprint(c) != fmt.Sprint(want) {
 		t.Errorf("claims %v", c)
 	}

@@ -153,3 +153,28 @@ func TestRefusedFilesSayWhatWouldAllowThem(t *testing.T) {
 		smallest(t, tt.what, tt.c, s)
 	}
 }
+
+// TestFormsAreDecidedAsTheyAreRead: what the clients send, from its bytes.
+func TestFormsAreDecidedAsTheyAreRead(t *testing.T) {
+	s := script(t, "- upload: [Version.sg_uploaded_movie, Shot.image]", "- read: Task.image")
+	for _, tt := range []struct {
+		path, body string
+		want       bool
+	}{
+		{"/upload/api_get_upload_link_info", "upload_type=Attachment&filename=a.mov&multipart_upload=False", true},
+		{"/upload/api_link_file", "entity_type=Version&entity_id=1&upload_link_info=x&field_name=sg_uploaded_movie&display_name=a", true},
+		{"/upload/api_link_file", "entity_type=Version&entity_id=1&upload_link_info=x&field_name=image&display_name=a", false},
+		{"/upload/api_link_file", "entity_type=Version&entity_id=1&upload_link_info=x&display_name=a", false},
+		{"/upload/share_thumbnail", "entities=Shot_1%2CShot_2&source_entity=Task_3&filmstrip_thumbnail=False", true},
+		{"/upload/share_thumbnail", "entities=Shot_1%2CAsset_2&source_entity=Task_3&filmstrip_thumbnail=False", false},
+		{"/upload/share_thumbnail", "entities=Shot_1&source_entity=Asset_3&filmstrip_thumbnail=False", false},
+		{"/upload/share_thumbnail", "entities=Shot_1&source_entity=Task_3&filmstrip_thumbnail=1", false},
+	} {
+		f, err := flow.ParseForm(tt.path, []byte(tt.body+"&script_name=tool&script_key=x"), nil)
+		if err != nil {
+			t.Errorf("%s %s: %v", tt.path, tt.body, err)
+			continue
+		}
+		decided(t, tt.want, s, &f.Call)
+	}
+}

@@ -191,15 +191,22 @@ func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
 	if t.Fields != nil && len(t.Fields) == 0 {
 		return bad(-1, "no field named for "+t.Type+": this rule can never match", "list fields, or write the type alone for every field")
 	}
-	var out []Problem
+	return fieldProblems(i, t)
+}
+
+// fieldProblems says what is wrong with the fields of a target.
+func fieldProblems(i int, t Target) (out []Problem) {
+	bad := func(field int, msg, hint string) {
+		out = append(out, Problem{Msg: msg, Hint: hint, Target: i, Field: field})
+	}
 	for j, f := range t.Fields {
 		switch {
 		case flow.IsSecretField(f):
-			out = append(out, bad(j, f+" is never let through, whatever a rule says: this rule can never match", "remove it")...)
+			bad(j, f+" is never let through, whatever a rule says: this rule can never match", "remove it")
 		case strings.Contains(f, "."):
-			out = append(out, bad(j, fmt.Sprintf("%q is a path; rules name fields", f), pathHint(t.Type, f))...)
+			bad(j, fmt.Sprintf("%q is a path; rules name fields", f), pathHint(t.Type, f))
 		case !flow.IsName(f):
-			out = append(out, bad(j, fmt.Sprintf("%q is no field name", f), "")...)
+			bad(j, fmt.Sprintf("%q is no field name", f), "")
 		}
 	}
 	return out
