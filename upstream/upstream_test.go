@@ -26,7 +26,7 @@ import (
 )
 
 // identity is a certificate for example.com and 127.0.0.1 with its root.
-func identity(t *testing.T) (tls.Certificate, *x509.CertPool) {
+func identity(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	ts := httptest.NewUnstartedServer(nil)
 	ts.StartTLS()
@@ -68,7 +68,7 @@ type setting func(*upstream.Options, *tls.Config)
 
 // visit makes a site whose connections are served by f, over in-memory pipes
 // where piped (for synctest), else over loopback.
-func visit(t *testing.T, piped bool, f func(*line), settings ...setting) *place {
+func visit(t testing.TB, piped bool, f func(*line), settings ...setting) *place {
 	t.Helper()
 	cert, roots := identity(t)
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
