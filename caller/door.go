@@ -6,6 +6,7 @@ package caller
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +64,17 @@ func (d *Door) KnowsHost(host string) bool {
 	}
 	_, ok := d.hosts[strings.ToLower(host)]
 	return ok
+}
+
+// Origins lists the addresses that tools may know this listener by, as the
+// beginning of a link.
+func (d *Door) Origins() []string {
+	out := make([]string, 0, len(d.hosts))
+	for h := range d.hosts {
+		out = append(out, "http://"+h)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Check returns "" for a request that may come in.

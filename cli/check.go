@@ -144,7 +144,14 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 	}
 	r.keys(cfg, keys)
 	own := checkConfig(cfg)
-	s, err := newStack(ctx, own, keys, site, c.err, logger)
+	f, err := openFiles(own, keys, files{}, c.getenv, logger)
+	if err != nil {
+		keys.Close()
+		site.Close()
+		r.add(levelFail, "handles", err.Error(), "")
+		return
+	}
+	s, err := newStack(ctx, own, keys, site, f, c.err, logger)
 	if err != nil {
 		r.add(levelFail, "audit", err.Error(), "")
 		return
@@ -283,6 +290,10 @@ func checkConfig(cfg *config.Config) *config.Config {
 	}
 	if own.Audit.File != "" {
 		own.Audit.File += ".check"
+	}
+	if own.Handles.Vault == "" {
+		// The file may be one that the service makes as another user.
+		own.Handles.File, own.Handles.Memory = "", true
 	}
 	return &own
 }

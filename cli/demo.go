@@ -106,7 +106,11 @@ func (c *commands) startDemo(ctx context.Context) (*demo, error) {
 		return nil, errors.Join(err, d.server.Close())
 	}
 	keys := embeddedKeys(map[string]secret.Credential{demoScript: {SiteName: demoScript, Key: secret.FromString(key)}})
-	d.stack, err = newStack(ctx, cfg, keys, site, d.audit, slog.New(slog.DiscardHandler))
+	k, err := memoryKey(nil)
+	if err != nil {
+		return nil, errors.Join(err, d.server.Close())
+	}
+	d.stack, err = newStack(ctx, cfg, keys, site, files{handles: k}, d.audit, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, errors.Join(err, d.server.Close())
 	}

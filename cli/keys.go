@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"stagedoor/config"
+	"stagedoor/handle"
 	"stagedoor/keysource"
 	"stagedoor/secret"
 	"stagedoor/vault"
@@ -21,12 +22,15 @@ type keySource interface {
 	// Vault says how the login is, from memory. State is empty where no key is
 	// in Vault.
 	Vault() vault.Status
+	// HandleKeys is the key of handles where it is in Vault, else nil.
+	HandleKeys() handle.Keys
 }
 
 // keys joins the sources of all scripts.
 type keys struct {
 	*keysource.Mux
-	vault *vault.Store // nil: no key is in Vault
+	vault   *vault.Store // nil: no key is in Vault
+	refresh time.Duration
 }
 
 func (k *keys) Vault() vault.Status {
@@ -34,6 +38,15 @@ func (k *keys) Vault() vault.Status {
 		return vault.Status{}
 	}
 	return k.vault.Status()
+}
+
+// HandleKeys signs with a key that has been there for two looks at Vault: every
+// proxy that shares it knows it by then.
+func (k *keys) HandleKeys() handle.Keys {
+	if k.vault == nil {
+		return nil
+	}
+	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now)
 }
 
 // openKeys reads every key once. What can't be read is no error: that script
@@ -48,6 +61,7 @@ func openKeys(ctx context.Context, cfg *config.Config, old keySource, logger *sl
 		}
 	}()
 	if cfg.Vault != nil {
+		k.refresh = cfg.Vault.Refresh
 		if k.vault, err = vault.Open(ctx, vaultOptions(cfg, old, logger)); err != nil {
 			return nil, err
 		}
@@ -103,6 +117,9 @@ func vaultOptions(cfg *config.Config, old keySource, logger *slog.Logger) vault.
 	}
 	if k, ok := old.(*keys); ok {
 		o.From = k.vault
+	}
+	if h := &cfg.Handles; h.Vault != "" {
+		o.Handles = &vault.HandleKey{Path: h.Vault, Field: h.VaultField}
 	}
 	if l := cfg.Login; l != nil {
 		o.Login.TokenFile = l.TokenFile

@@ -17,11 +17,11 @@ import (
 // reload reads the configuration again and puts it in force for the calls that
 // begin from then on, all of it or none: a wrong file changes nothing. Either
 // way keys are looked at anew and the audit file is opened anew.
-func (s *stack) reload(ctx context.Context, path string) {
+func (s *stack) reload(ctx context.Context, path string, getenv func(string) string) {
 	if err := s.log.Reopen(); err != nil {
 		s.logger.ErrorContext(ctx, "the audit file could not be opened anew; the old one stays in use", slog.Any("error", err))
 	}
-	err := s.tryReload(ctx, path)
+	err := s.tryReload(ctx, path, getenv)
 	e := audit.Event{Kind: audit.Reload, Config: fingerprint(s.config())}
 	if err != nil {
 		e.Reason = "refused"
@@ -42,7 +42,7 @@ func (s *stack) config() *config.Config {
 }
 
 // tryReload prepares everything that can fail before it changes anything.
-func (s *stack) tryReload(ctx context.Context, path string) error {
+func (s *stack) tryReload(ctx context.Context, path string, getenv func(string) string) error {
 	next, err := config.Load(path)
 	if err != nil {
 		return err
@@ -59,9 +59,17 @@ func (s *stack) tryReload(ctx context.Context, path string) error {
 		site.Close()
 		return err
 	}
-	if err := s.apply(ctx, next, keys, site); err != nil {
+	s.mu.Lock()
+	was := s.mu.files
+	s.mu.Unlock()
+	f, err := openFiles(next, keys, was, getenv, s.logger)
+	if err == nil {
+		err = s.apply(ctx, next, keys, site, f)
+	}
+	if err != nil {
 		keys.Close()
 		site.Close()
+		f.storage.close()
 		return err
 	}
 	for i := range next.Warnings {
@@ -88,21 +96,21 @@ func fixed(old, next *config.Config) error {
 
 // apply puts the parts in force. It fails, and changes nothing, only where a
 // new port can't be opened.
-func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, site *upstream.Site) error {
+func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, site *upstream.Site, f files) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ports, err := s.openPorts(ctx, next)
 	if err != nil {
 		return err
 	}
-	oldKeys, oldSite := s.mu.keys, s.mu.site
+	oldKeys, oldSite, oldStorage := s.mu.keys, s.mu.site, s.mu.files.storage
 	old := s.mu.ports
 	for id, p := range old {
 		if ports[id] == nil {
 			s.leave(id, p)
 		}
 	}
-	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.ports = next, keys, site, ports
+	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files, s.mu.ports = next, keys, site, f, ports
 	s.metrics.SetScripts(scriptNames(next))
 	// The proxy has to know a listener before its first call.
 	s.proxy.Replace(s.state())
@@ -113,6 +121,7 @@ func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, 
 	// from memory, and a closed site finishes what it is at.
 	s.waiting.Go(oldKeys.Close)
 	oldSite.Close()
+	oldStorage.close()
 	return nil
 }
 

@@ -66,7 +66,11 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	if err != nil {
 		return cannotStart(err)
 	}
-	s, err := newStack(ctx, cfg, keys, site, c.out, logger)
+	f, err := openFiles(cfg, keys, files{}, c.getenv, logger)
+	if err != nil {
+		return cannotStart(err)
+	}
+	s, err := newStack(ctx, cfg, keys, site, f, c.out, logger)
 	if err != nil {
 		return cannotStart(err)
 	}
@@ -77,7 +81,7 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	for {
 		select {
 		case <-hup:
-			s.reload(ctx, path)
+			s.reload(ctx, path, c.getenv)
 		case err = <-s.failed:
 			return no(joinStop(err, s))
 		case <-ctx.Done():

@@ -25,6 +25,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/config"
+	"stagedoor/flow"
 	"stagedoor/internal/trust"
 	"stagedoor/limit"
 	"stagedoor/policy"
@@ -57,6 +58,7 @@ type stack struct {
 		cfg      *config.Config
 		keys     keySource
 		site     *upstream.Site
+		files    files
 		limiters map[string]*limit.Limiter // by script; they outlive reloads
 		ports    map[string]*port          // by id
 		leaving  map[string]*port          // draining after a reload
@@ -82,10 +84,10 @@ func id(l *config.Listener) string { return l.Name + " " + l.Address }
 // newStack reads all keys once, opens the audit log and the data ports, and
 // starts nothing yet.
 //
-// It takes over keys and site, also when it fails.
-func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *upstream.Site, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
+// It takes over keys, site and files, also when it fails.
+func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *upstream.Site, f files, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
 	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), failed: make(chan error, 1)}
-	s.mu.cfg, s.mu.keys, s.mu.site = cfg, keys, site
+	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files = cfg, keys, site, f
 	s.mu.limiters, s.mu.ports, s.mu.leaving = map[string]*limit.Limiter{}, map[string]*port{}, map[string]*port{}
 	made := s // a return of nil and an error leaves nothing in s
 	defer func() {
@@ -210,8 +212,9 @@ func (s *stack) openPort(ctx context.Context, l config.Listener, maxConns int) (
 
 // listener is the port as the proxy sees it.
 func (p *port) listener() *proxy.Listener {
+	door := caller.NewDoor(p.door, append(p.own(), p.cfg.Hosts...)...)
 	return &proxy.Listener{
-		Name: p.cfg.Name, Door: caller.NewDoor(p.door, append(p.own(), p.cfg.Hosts...)...), Scripts: p.cfg.Scripts, Default: p.cfg.DefaultScript,
+		Name: p.cfg.Name, Door: door, Origins: door.Origins(), Scripts: p.cfg.Scripts, Default: p.cfg.DefaultScript,
 		KeepAlive: p.cfg.KeepAlive, Unnamed: p.unnamed, Crowded: p.server.Crowded,
 	}
 }
@@ -232,7 +235,12 @@ func (s *stack) state() *proxy.State {
 	cfg := s.mu.cfg
 	st := &proxy.State{
 		Scripts: map[string]*proxy.Script{}, Listeners: map[string]*proxy.Listener{},
-		Keys: s.mu.keys, Site: s.mu.site, MaxBody: cfg.MaxBody, MaxDepth: cfg.MaxDepth, Contact: cfg.Contact,
+		Keys: s.mu.keys, Site: s.mu.site, Origin: cfg.Site, Types: flow.NewTypes(namedTypes(cfg)...),
+		Handles: signer(s.mu.files.handles), HandleLife: cfg.Handles.TTL,
+		MaxBody: cfg.MaxBody, MaxDepth: cfg.MaxDepth, Contact: cfg.Contact,
+	}
+	if s.mu.files.storage != nil {
+		st.Storage = s.mu.files.storage
 	}
 	for i := range cfg.Scripts {
 		c := &cfg.Scripts[i]
@@ -329,6 +337,7 @@ func (s *stack) release() error {
 	}
 	s.mu.keys.Close()
 	s.mu.site.Close()
+	s.mu.files.storage.close()
 	if s.log == nil {
 		return nil
 	}
@@ -336,6 +345,21 @@ func (s *stack) release() error {
 		return fmt.Errorf("closing the audit log: %w", err)
 	}
 	return nil
+}
+
+// namedTypes are the entity types that rules name.
+func namedTypes(cfg *config.Config) []string {
+	var out []string
+	for i := range cfg.Scripts {
+		for _, r := range cfg.Scripts[i].Allow {
+			for _, t := range r.Targets {
+				if flow.IsTypeName(t.Type) {
+					out = append(out, t.Type)
+				}
+			}
+		}
+	}
+	return out
 }
 
 func scriptNames(cfg *config.Config) []string {

@@ -134,7 +134,7 @@ func (x *exchange) replyREST(plan *Fault, a restAnswer) {
 	maps.Copy(h, a.header)
 	if plan.fails() {
 		var more http.Header
-		a.status, more, a.body = plan.restFailure()
+		a.status, more, a.body = plan.restFailure(x)
 		maps.Copy(h, more)
 	}
 	maps.Copy(h, plan.Header)
@@ -152,8 +152,8 @@ func (x *exchange) replyREST(plan *Fault, a restAnswer) {
 
 // restFailure is failure in the forms of REST: a fault of a code is an error
 // with the status that it has there.
-func (f *Fault) restFailure() (int, http.Header, []byte) {
-	status, h, body := f.failure()
+func (f *Fault) restFailure(x *exchange) (int, http.Header, []byte) {
+	status, h, body := f.failure(x)
 	if f.Code == 0 || f.Body != nil {
 		return status, h, body
 	}

@@ -11,6 +11,7 @@ import (
 
 	"stagedoor/audit"
 	"stagedoor/flow"
+	"stagedoor/handle"
 	"stagedoor/limit"
 	"stagedoor/policy"
 	"stagedoor/secret"
@@ -32,11 +33,24 @@ type exchange struct {
 
 	id    string
 	began time.Time
+	way   way
 	body  body
+	meter *meter // of a body that is not held
 
-	msg        *flow.Message
+	// One of these is the call, by its way; msg is the same.
+	rpc   *flow.Message
+	form  *flow.Form
+	rest  *flow.REST
+	token *flow.TokenRequest
+	file  *flow.Download
+	relay *relayed
+	msg   message
+
 	call       *flow.Call // never nil once parsed
-	script     *Script    // nil: none chosen, or info on a shared listener
+	held       *handle.Handle
+	session    *session // what the call goes with in place of the key
+	where      *flow.Links
+	script     *Script // nil: none chosen, or info on a shared listener
 	scriptName string
 	verdict    policy.Verdict
 	grant      limit.Grant
@@ -87,35 +101,52 @@ func (x *exchange) deny() {
 		x.result = audit.ResultAborted
 		return
 	}
-	a := x.reason.answer()
 	h := x.w.Header()
 	h[headerRefused] = []string{string(x.reason)}
 	if x.retryAfter > 0 {
 		h["Retry-After"] = []string{strconv.Itoa(int((x.retryAfter + time.Second - 1) / time.Second))}
 	}
+	if x.reason == BadVerb {
+		h["Allow"] = []string{verbsOf(x.r.URL.Path)}
+	}
+	var out []byte
+	out, h["Content-Type"] = x.refusal()
+	if !x.body.complete {
+		x.drain()
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(out))}
+	x.writeHeader(x.status)
+	n, _ := x.w.Write(out)
+	x.sent = int64(n)
+}
+
+// refusal writes the refusal in the shape that the client understands.
+func (x *exchange) refusal() (out []byte, contentType []string) {
+	a := x.reason.answer()
 	x.status, x.fault = a.status, a.fault
 	text := x.message
 	if text == "" {
 		text = "Stagedoor: " + a.says + "."
 	}
-	var out []byte
-	if a.fault == 0 {
-		h["Content-Type"] = []string{"text/plain; charset=utf-8"}
-		if x.reason == BadVerb {
-			h["Allow"] = []string{http.MethodPost}
+	switch {
+	case a.fault == 0, x.way == wayNone:
+		return append([]byte(text), '\n'), []string{"text/plain; charset=utf-8"}
+	case x.way == wayForm:
+		// Any status but 200 makes the client send the whole upload again, and
+		// its message is lost (flow-protocol §3.4).
+		x.status = http.StatusOK
+		return []byte("0:" + text), []string{"text/plain; charset=utf-8"}
+	case x.way == wayDownload, x.way == wayStorage:
+		x.status = a.rest
+		return append([]byte(text), '\n'), []string{"text/plain; charset=utf-8"}
+	case x.way == wayREST, x.way == wayToken:
+		x.status = a.rest
+		if x.status >= http.StatusInternalServerError && x.call != nil && x.call.Writes && x.recorded {
+			x.status = http.StatusConflict // a client would send it again: §5.7
 		}
-		out = append([]byte(text), '\n')
-	} else {
-		h["Content-Type"] = []string{"application/json; charset=utf-8"}
-		out = flow.AppendFault(nil, a.fault, text)
+		return flow.AppendErrors(nil, x.status, a.fault, http.StatusText(x.status), text, x.id), []string{"application/json; charset=utf-8"}
 	}
-	if !x.body.complete {
-		x.drain()
-	}
-	h["Content-Length"] = []string{strconv.Itoa(len(out))}
-	x.writeHeader(a.status)
-	n, _ := x.w.Write(out)
-	x.sent = int64(n)
+	return flow.AppendFault(nil, a.fault, text), []string{"application/json; charset=utf-8"}
 }
 
 // writeTime is how long a caller may leave an answer, or the next piece of a
@@ -268,6 +299,7 @@ func (x *exchange) asked(e *audit.Event) {
 	if c == nil {
 		return
 	}
+	e.CallKind = string(c.Kind)
 	e.Method, e.Group, e.Types = c.Method, string(c.Group), c.Types()
 	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
 	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID

@@ -12,7 +12,13 @@ func AnswerOf(r Reason) (status, fault int) {
 func SaysOf(r Reason) string { return r.answer().says }
 
 // RouteOf is the routes' match.
-func RouteOf() func(*http.Request) Reason { return newRoutes().match }
+func RouteOf() func(*http.Request) Reason {
+	t := newRoutes()
+	return func(r *http.Request) Reason {
+		_, reason := t.match(r)
+		return reason
+	}
+}
 
 // Spooled is what long answers take now.
 func Spooled(p *Proxy) int64 { return p.spooled.Load() }

@@ -53,6 +53,24 @@ const (
 // forward sends the call and hands its answer back. It decides nothing: all
 // that could refuse the call has been asked.
 func (p *Proxy) forward(x *exchange) {
+	switch {
+	case x.isLocal():
+		x.answerHere()
+	case x.way == wayForm && x.form.HasFile():
+		x.upload()
+	case x.way == wayDownload:
+		x.download()
+	case x.way == wayREST:
+		x.sendREST()
+	case x.way == wayStorage:
+		x.sendToStorage()
+	default:
+		x.sendCall()
+	}
+}
+
+// sendCall sends an RPC call, or a form without a file.
+func (x *exchange) sendCall() {
 	ans, err := x.send()
 	if err == nil && ans.code == flow.FaultAuth {
 		ans, err = x.authFault(ans)
@@ -65,34 +83,52 @@ func (p *Proxy) forward(x *exchange) {
 		x.deny()
 		return
 	}
+	if x.way == wayForm {
+		x.answerForm(ans)
+		return
+	}
 	x.answer(ans)
 }
 
 // outgoing builds the bytes to send from the checked message.
 func (x *exchange) outgoing() upstream.Request {
-	var b []byte
-	if x.call.UserAuth {
-		b = x.msg.UserBody()
-	} else {
-		b = x.msg.Body(x.cred)
+	switch {
+	case x.way == wayForm:
+		contentType, b := x.form.Encode(x.cred)
+		return upstream.Request{Path: x.r.URL.Path, Body: b, Header: x.requestHeader(contentType)}
+	case x.call.UserAuth:
+		return upstream.Request{Path: pathAPI3, Body: x.rpc.UserBody(), Header: x.requestHeader(typeJSON)}
 	}
-	return upstream.Request{Path: pathAPI3, Body: b, Header: x.requestHeader()}
+	return upstream.Request{Path: pathAPI3, Body: x.rpc.Body(x.cred), Header: x.requestHeader(typeJSON)}
 }
 
+const typeJSON = "application/json; charset=utf-8"
+
 // requestHeader is built from nothing: what is not named here is not sent.
-func (x *exchange) requestHeader() [][2]string {
+func (x *exchange) requestHeader(contentType string, names ...string) [][2]string {
 	out := make([][2]string, 0, 8)
+	if contentType != "" {
+		out = append(out, [2]string{"Content-Type", contentType})
+	}
 	out = append(out,
-		[2]string{"Content-Type", "application/json; charset=utf-8"},
-		[2]string{"Accept-Encoding", "gzip"},
+		[2]string{"Accept-Encoding", x.accepts()},
 		[2]string{"User-Agent", x.userAgent()},
 		[2]string{headerRequestID, x.id})
-	for _, name := range []string{"Accept", "Accept-Language", "Locale"} {
+	for _, name := range append(names, "Accept", "Accept-Language", "Locale") {
 		if v := x.passed(name); v != "" {
 			out = append(out, [2]string{name, v})
 		}
 	}
 	return out
+}
+
+// accepts is the codings that the site may answer in: none for files, whose
+// lengths and ranges have to hold.
+func (x *exchange) accepts() string {
+	if x.call.Group == flow.GroupDownload {
+		return "identity"
+	}
+	return "gzip"
 }
 
 // passed is a header's value if it may go on: there once, clean, and not named
@@ -166,13 +202,22 @@ func (a *reply) close(p *Proxy) {
 
 // send sends the call once; a read whose kept connection died under it before
 // any byte of an answer is sent once more.
-func (x *exchange) send() (*reply, error) {
-	req := x.outgoing()
+func (x *exchange) send() (*reply, error) { return x.sendOnce(x.outgoing()) }
+
+func (x *exchange) sendOnce(req upstream.Request) (*reply, error) {
+	res, err := x.do(req) //nolint:bodyclose // the reply of open closes it
+	if err != nil {
+		return nil, err
+	}
+	return x.open(res)
+}
+
+func (x *exchange) do(req upstream.Request) (*http.Response, error) {
 	defer clear(req.Body)
 	start := x.p.cfg.Now()
 	defer func() { x.upstream += x.p.cfg.Now().Sub(start) }()
 	ctx := x.r.Context()
-	res, err := x.st.Site.Do(ctx, req) //nolint:bodyclose // the reply of open closes it
+	res, err := x.st.Site.Do(ctx, req) //nolint:bodyclose // whoever asked closes it
 	var ue *upstream.Error
 	if errors.As(err, &ue) && ctx.Err() == nil {
 		req.Fresh = true // what killed one kept connection may have killed them all
@@ -185,10 +230,7 @@ func (x *exchange) send() (*reply, error) {
 			res, err = x.st.Site.Do(ctx, req) //nolint:bodyclose // as above
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return x.open(res)
+	return res, err
 }
 
 // open unpacks an answer and reads its beginning, or all of it where it may
@@ -207,14 +249,14 @@ func (x *exchange) open(res *http.Response) (*reply, error) {
 	a.buf = x.p.buffers.get()
 	n, all, err := readHead(a.body, (*a.buf)[:headSize])
 	a.head, a.all = (*a.buf)[:n], all
-	if err == nil && !a.all && (x.spools() || flow.MayBeFault(a.head[:min(n, 256)])) {
+	if err == nil && !a.all && (x.spools() || x.way != wayREST && flow.MayBeFault(a.head[:min(n, 256)])) {
 		err = a.spool(x)
 	}
 	if err != nil {
 		a.close(x.p)
 		return nil, fmt.Errorf("reading the site's answer: %w", err)
 	}
-	if a.all && flow.MayBeFault(a.head) {
+	if a.all && x.way != wayREST && flow.MayBeFault(a.head) {
 		if code, message, ok := flow.ReadFault(a.head); ok {
 			a.code, a.message, a.fault = code, message, true
 		}
@@ -249,7 +291,7 @@ func readHead(r io.Reader, p []byte) (n int, all bool, err error) {
 }
 
 // spools says whether the answer has to be complete before any of it goes on.
-func (x *exchange) spools() bool { return x.call.Writes || x.tellsValues() }
+func (x *exchange) spools() bool { return x.call.Writes || x.tellsValues() || x.filters() }
 
 // tellsValues says whether the answer may tell old and new values of fields of
 // any type (flow-protocol §2.5).
@@ -281,7 +323,7 @@ func (a *reply) spool(x *exchange) error {
 	}
 	a.head = all.Bytes()
 	switch {
-	case a.all || !x.tellsValues():
+	case a.all || !x.tellsValues() && !x.filters():
 		// A write whose answer is too long to hold goes on in pieces: it was
 		// done, and an error in place of its answer would be no better than
 		// one that may break off.
@@ -363,7 +405,8 @@ func (x *exchange) siteFailed(err error) {
 	}
 	x.p.cfg.Logger.Warn("the site failed", slog.String("id", x.id), slog.String("script", x.scriptName), slog.String("error", x.plain(err)))
 	var ue *upstream.Error
-	sent := !errors.As(err, &ue) || ue.Sent
+	var before *notSent
+	sent := !errors.As(err, &before) && (!errors.As(err, &ue) || ue.Sent)
 	x.result = audit.ResultSiteError
 	cut := errors.Is(context.Cause(x.r.Context()), errCut)
 	switch {
@@ -462,14 +505,36 @@ func isLogin(status int, location string) bool {
 	return status == http.StatusFound && strings.HasSuffix(location, "/saml/saml_login_request")
 }
 
-func (x *exchange) scrubber() *flow.Scrubber { return x.p.scrubs.get(x.scriptName, x.cred) }
+func (x *exchange) scrubber() *flow.Scrubber {
+	if x.session != nil {
+		return x.session.scrub
+	}
+	return x.p.scrubs.get(x.scriptName, x.cred)
+}
+
+// links says where the site's files are for this tool.
+func (x *exchange) links() *flow.Links {
+	if x.where == nil {
+		x.where = &flow.Links{Site: x.st.Origin, Here: "http://" + x.r.Host, Also: x.l.Origins}
+		if x.st.Storage != nil {
+			x.where.Relay, x.where.Unrelay = x.relayed, x.unrelayed
+		}
+	}
+	return x.where
+}
 
 // emptiesFields says whether members named like a credential field are emptied.
 // A schema tells of such fields, it does not hold their values.
 func (x *exchange) emptiesFields() bool { return x.call.Group != flow.GroupSchema }
 
 func (x *exchange) sendWhole(a *reply) {
-	out, n := x.scrubber().Whole(a.head, x.emptiesFields())
+	out, n, ok := x.filtered(a)
+	if !ok {
+		x.siteFailed(errUnreadable)
+		return
+	}
+	out, m := x.scrubber().Whole(out, x.emptiesFields())
+	n += m
 	if x.tellsValues() {
 		clean, m, ok := flow.EmptyMeta(out)
 		if !ok {
@@ -478,6 +543,7 @@ func (x *exchange) sendWhole(a *reply) {
 		}
 		out, n = clean, n+m
 	}
+	out = x.links().Whole(out)
 	x.redacted += n
 	x.responseHeader(a.res)
 	if x.status != http.StatusNoContent && x.status != http.StatusNotModified {
@@ -500,7 +566,9 @@ func (x *exchange) stream(a *reply) {
 	start := x.p.cfg.Now()
 	through := x.p.buffers.get()
 	defer x.p.buffers.put(through)
-	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, r, *through)
+	turned := x.p.buffers.get()
+	defer x.p.buffers.put(turned)
+	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, x.links().NewReader(r, *turned), *through)
 	x.upstream += x.p.cfg.Now().Sub(start)
 	x.sent = n
 	x.redacted += r.Redactions()
@@ -547,9 +615,15 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 		}
 		again.close(x.p)
 	}
-	x.refuse(KeyRefused, "the site refuses the key of "+x.scriptName+" (Script "+siteName(x.cred)+", key version "+orNone(x.cred.Version)+")",
-		"put the Script's current key into its source; Stagedoor takes it up within "+maxAsk.String())
+	what, advice := x.keyRefusal()
+	x.refuse(KeyRefused, what, advice)
 	return nil, nil
+}
+
+// keyRefusal says that the site refuses the key, and what to do.
+func (x *exchange) keyRefusal() (what, advice string) {
+	return "the site refuses the key of " + x.scriptName + " (Script " + siteName(x.cred) + ", key version " + orNone(x.cred.Version) + ")",
+		"put the Script's current key into its source; Stagedoor takes it up within " + maxAsk.String()
 }
 
 // newerKey is the key of now: from memory where it has changed since the call

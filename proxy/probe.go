@@ -37,13 +37,7 @@ func (p *Proxy) keyRefused(x *exchange) bool {
 func (p *Proxy) probe(x *exchange) bool {
 	ctx, cancel := outlive(x.r.Context(), probeTime)
 	defer cancel()
-	began := p.cfg.Now()
-	y := &exchange{
-		p: p, l: x.l, st: x.st, r: x.r.WithContext(ctx), id: p.ids.next(began), began: began,
-		msg: flow.Probe(), script: x.script, scriptName: x.scriptName, cred: x.cred, credClass: audit.CredNone,
-	}
-	y.call = &y.msg.Call
-	y.verdict.Allow, y.verdict.Rule = true, "probe for "+x.id
+	y := p.aside(ctx, x, flow.Probe(), "probe for "+x.id)
 	if !y.intent() {
 		return false
 	}
@@ -59,6 +53,19 @@ func (p *Proxy) probe(x *exchange) bool {
 	}
 	_ = y.record(audit.Outcome)
 	return err == nil && a.code == flow.FaultAuth
+}
+
+// aside is a call of our own beside x, with a record of its own. why stands
+// where another call has its rule.
+func (p *Proxy) aside(ctx context.Context, x *exchange, m *flow.Message, why string) *exchange {
+	began := p.cfg.Now()
+	y := &exchange{
+		p: p, l: x.l, st: x.st, r: x.r.WithContext(ctx), id: p.ids.next(began), began: began,
+		way: wayRPC, rpc: m, msg: m, script: x.script, scriptName: x.scriptName, cred: x.cred, credClass: audit.CredNone,
+	}
+	y.call = &m.Call
+	y.verdict.Allow, y.verdict.Rule = true, why
+	return y
 }
 
 // Pauses between two questions to a script's key source that authentication

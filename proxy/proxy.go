@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/flow"
+	"stagedoor/handle"
 	"stagedoor/limit"
 	"stagedoor/policy"
 	"stagedoor/secret"
@@ -54,6 +56,15 @@ type Sender interface {
 	Do(ctx context.Context, r upstream.Request) (*http.Response, error)
 }
 
+// Storage is the hosts that pre-signed links may lead to.
+type Storage interface {
+	// Allows says whether links to a host are relayed; host has a port where the
+	// link has one.
+	Allows(host string) bool
+	// Do sends a request there, as Sender does to the site.
+	Do(ctx context.Context, host string, r upstream.Request) (*http.Response, error)
+}
+
 // Config is what a proxy needs for its whole life. All fields are required.
 type Config struct {
 	Version string
@@ -75,7 +86,18 @@ type State struct {
 	// ends with those that it began with.
 	Keys Keys
 	Site Sender
-	// MaxBody is the largest request body in bytes, MaxDepth its nesting.
+	// Origin is the site's, https://host[:port]. Types are the entity types that
+	// are known.
+	Origin string
+	Types  *flow.Types
+	// Handles signs what tools get in place of sessions; HandleLife is how long
+	// one lasts.
+	Handles    *handle.Signer
+	HandleLife time.Duration
+	// Storage is where links to storage are relayed to; nil: they pass unchanged.
+	Storage Storage
+	// MaxBody is the largest request body in bytes that is held, MaxDepth its
+	// nesting.
 	MaxBody  int64
 	MaxDepth int
 	// Contact closes every refusal that an artist reads.
@@ -96,6 +118,8 @@ type Script struct {
 type Listener struct {
 	Name string
 	Door *caller.Door
+	// Origins are the addresses that tools may know this listener by.
+	Origins []string
 	// Scripts are the names that callers here may use; Default serves calls
 	// that name none, "" refuses them where there are several.
 	Scripts []string
@@ -120,12 +144,14 @@ type Proxy struct {
 	parser   flow.Parser
 	events   sync.Pool // *audit.Event: two for each call, of half a KiB
 	buffers  bufferPool
+	files    bufferPool // for files that stream
 	scrubs   scrubbers
 	unpack   unpackers
 	spooled  atomic.Int64 // bytes of answers that wait to be complete
 	draining atomic.Bool
 	probes   probes
 	asks     asks
+	sessions sessions
 
 	// What every answer says, and outgoing headers that are always the same.
 	noStore, noSniff []string
@@ -135,7 +161,7 @@ type Proxy struct {
 // New makes a proxy that serves st until it is told otherwise. buffered bounds
 // all bodies in memory together.
 func New(cfg Config, st *State, buffered *limit.Room) *Proxy {
-	p := &Proxy{cfg: cfg, buffered: buffered, over: make(chan struct{}, 1), ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool()}
+	p := &Proxy{cfg: cfg, buffered: buffered, over: make(chan struct{}, 1), ids: newIDs(cfg.Entropy), routes: newRoutes(), buffers: newBufferPool(pooled), files: newBufferPool(fileBuffer)}
 	p.noStore, p.noSniff, p.userAgent = []string{"no-store"}, []string{"nosniff"}, "stagedoor/"+cfg.Version
 	p.scrubs.init()
 	p.unpack.init()
@@ -176,8 +202,9 @@ func (p *Proxy) serve(listener string, w http.ResponseWriter, r *http.Request) {
 func (x *exchange) admit() bool {
 	return x.door() && // not a web page, not another host, nothing but a path
 		x.route() && // exactly one of our routes
-		x.read() && // the whole body, bounded
+		x.read() && // the whole body, bounded; of an upload what stands before its file
 		x.parse() && // completely, or not at all
+		x.handle() && // is it one of ours, and still good
 		x.choose() && // which script
 		x.decide() && // deny by default
 		x.limit() && // held in order, up to max_hold
@@ -206,38 +233,85 @@ func (x *exchange) route() bool {
 		// HTTP/1.0 can't be told that an answer broke off; all clients speak 1.1.
 		return x.refuse(BadFraming, "", "")
 	}
-	reason := x.p.routes.match(x.r)
-	if reason != "" {
+	var reason Reason
+	if x.way, reason = x.p.routes.match(x.r); reason != "" {
 		return x.refuse(reason, "", "")
 	}
+	h := x.r.Header
 	switch {
-	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
-		return x.refuse(QueryString, "", "")
-	case len(x.r.Header["Content-Encoding"]) > 0:
+	case len(h["Content-Encoding"]) > 0:
 		return x.refuse(ContentEncoding, "", "")
-	case !isJSON(x.r.Header["Content-Type"]):
+	case x.r.URL.ForceQuery, x.r.URL.RawQuery != "" && (x.way == wayRPC || x.way == wayForm || x.way == wayMetrics):
+		return x.refuse(QueryString, "", "")
+	case (x.way == wayRPC || x.way == wayMetrics) && !isJSON(h["Content-Type"]),
+		x.way == wayForm && !isForm(h["Content-Type"]) && !isMultipart(h["Content-Type"]):
 		return x.refuse(ContentType, "", "")
 	}
 	return true
 }
 
+// message is a call that was read completely, by whatever way it came.
+type message interface {
+	CallerCredential(now secret.Credential) string
+	Token() secret.Value
+}
+
+// parse reads the call. Each way fills its own message.
 func (x *exchange) parse() bool {
-	m, err := x.p.parser.ParseRPC(x.body.b, nil, x.st.MaxDepth)
-	x.releaseBody(m)
+	var err error
+	switch x.way {
+	case wayRPC:
+		if x.rpc, err = x.p.parser.ParseRPC(x.body.b, x.links(), x.st.MaxDepth); err == nil {
+			x.msg, x.call = x.rpc, &x.rpc.Call
+		}
+	case wayForm:
+		if x.form, err = x.parseForm(); err == nil {
+			x.msg, x.call = x.form, &x.form.Call
+		}
+	case wayREST:
+		if x.rest, err = x.parseREST(); err == nil {
+			x.msg, x.call = x.rest, &x.rest.Call
+			x.rest.SetToken(x.headerToken())
+		}
+	case wayToken:
+		if x.token, err = flow.ParseTokenRequest(x.r.URL.RawQuery, x.contentType(), x.body.b); err == nil {
+			x.msg, x.call = x.token, &x.token.Call
+		}
+	case wayDownload:
+		if x.file, err = flow.ParseDownload(x.r.URL.EscapedPath(), x.r.URL.RawQuery); err == nil {
+			x.msg, x.call = x.file, &x.file.Call
+			x.file.SetToken(x.headerToken())
+		}
+	case wayStorage:
+		return x.parseStorage()
+	case wayMetrics, wayNone:
+		x.msg, x.call = new(flow.Carried), &flow.Call{Kind: flow.KindRPC, Method: "track_metrics", Group: flow.GroupInfo}
+	}
+	x.releaseBody(x.msg)
 	if err != nil {
 		return x.refuseParse(err)
 	}
-	x.msg, x.call = m, &m.Call
 	return true
 }
 
 // choose finds the script. Where the listener serves one, every call is its;
 // where it serves several, the name that the tool sends picks among them.
 func (x *exchange) choose() bool {
-	name := x.l.Default
-	if len(x.l.Scripts) == 1 {
+	name, sent := x.l.Default, x.call.ScriptName
+	if x.held != nil {
+		if sent != "" && sent != x.held.Script {
+			return x.refuse(BadHandle, "the session token is another script's than the one that the call names", "")
+		}
+		sent = x.held.Script
+	}
+	switch {
+	case x.held != nil && !slices.Contains(x.l.Scripts, sent):
+		return x.refuse(BadHandle, "the session token is for a script that is not served on this listener", "")
+	case x.held != nil:
+		name = sent
+	case len(x.l.Scripts) == 1:
 		name = x.l.Scripts[0]
-	} else if sent := x.call.ScriptName; sent != "" {
+	case sent != "":
 		name = ""
 		for _, s := range x.l.Scripts {
 			if s == sent {
@@ -258,8 +332,9 @@ func (x *exchange) choose() bool {
 	}
 	if x.script != nil {
 		x.scriptName = name
+		x.useHandle()
 		if x.script.DropUUID {
-			x.msg.DropSessionUUID()
+			x.call.SessionUUID = ""
 		}
 	}
 	return true
@@ -270,7 +345,11 @@ func (x *exchange) decide() bool {
 		x.verdict = policy.Verdict{Allow: true, Rule: "info"}
 		return true
 	}
-	x.verdict = x.script.Policy.Decide(x.call, x.call.UserAuth && x.msg.UserCheck())
+	if x.way == wayStorage { // the site gave the link out in the answer to a call that was allowed
+		x.verdict = policy.Verdict{Allow: true, Rule: "storage: relay"}
+		return true
+	}
+	x.verdict = x.script.Policy.Decide(x.call, x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck())
 	if x.verdict.Allow {
 		return true
 	}
@@ -311,7 +390,7 @@ func (x *exchange) credential() bool {
 		x.credClass = x.class()
 		return true
 	}
-	if x.call.Group == flow.GroupInfo || x.call.UserAuth {
+	if x.call.Group == flow.GroupInfo || x.call.UserAuth || x.way == wayStorage || x.isLocal() {
 		return true
 	}
 	return x.refuse(NoKey, err.Error(), "")
@@ -319,6 +398,9 @@ func (x *exchange) credential() bool {
 
 // class says what the tool itself carried.
 func (x *exchange) class() audit.Credential {
+	if x.held != nil {
+		return audit.CredHandle
+	}
 	return audit.Credential(x.msg.CallerCredential(x.cred))
 }
 

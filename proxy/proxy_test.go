@@ -24,6 +24,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/flow"
+	"stagedoor/handle"
 	"stagedoor/limit"
 	"stagedoor/policy"
 	"stagedoor/proxy"
@@ -139,7 +140,8 @@ type stage struct {
 	proxy  *proxy.Proxy
 	keys   *keys
 	audit  *record
-	url    string
+	base   string
+	url    string // of RPC calls
 	logs   *bytes.Buffer
 	server *proxy.Server
 
@@ -175,12 +177,15 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 	logger := slog.New(slog.NewTextHandler(s.logs, nil))
 	st := &proxy.State{
 		Site: up, Keys: s.keys, MaxBody: 1 << 20, MaxDepth: flow.DefaultMaxDepth, Contact: "#pipeline",
+		Origin: ts.URL, Types: flow.NewTypes(), Handles: testHandles(), HandleLife: time.Hour,
 		Scripts: map[string]*proxy.Script{"pub": {
 			Limiter: limit.New(limit.Options{}),
 			Policy: policy.Compile(policy.Script{Name: "pub", Sudo: []string{"joe"}, Rules: []policy.Rule{
 				{Verb: "read", Targets: []policy.Target{{Type: "Shot"}, {Type: "EventLogEntry"}}, File: "t.yaml", Line: 1},
 				{Verb: "create", Targets: []policy.Target{{Type: "Shot"}}, File: "t.yaml", Line: 2},
 				{Verb: "schema", Targets: []policy.Target{{Type: "*"}}, File: "t.yaml", Line: 3},
+				{Verb: "upload", Targets: []policy.Target{{Type: "Version", Fields: []string{"sg_uploaded_movie"}}}, File: "t.yaml", Line: 4},
+				{Verb: "download", Targets: []policy.Target{{Type: "Attachment"}}, File: "t.yaml", Line: 5},
 			}}),
 		}},
 	}
@@ -189,7 +194,8 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	l := &proxy.Listener{Name: "local", Door: caller.NewDoor(port), Scripts: []string{"pub"}, KeepAlive: true, Unnamed: limit.New(limit.Options{})}
+	door := caller.NewDoor(port)
+	l := &proxy.Listener{Name: "local", Door: door, Origins: door.Origins(), Scripts: []string{"pub"}, KeepAlive: true, Unnamed: limit.New(limit.Options{})}
 	for _, o := range opts {
 		o(st, l)
 	}
@@ -218,8 +224,14 @@ func start(t *testing.T, site http.HandlerFunc, opts ...option) *stage {
 			t.Errorf("a key is in the audit: %s", events)
 		}
 	})
-	s.url = "http://" + ln.Addr().String() + "/api3/json"
+	s.base = "http://" + ln.Addr().String()
+	s.url = s.base + "/api3/json"
 	return s
+}
+
+// testHandles signs with a key of its own.
+func testHandles() *handle.Signer {
+	return handle.New(handle.Fixed(secret.FromString("handle-key-of-this-test-0123456789abcdef")), time.Now, rand.Reader)
 }
 
 func (s *stage) received() []string {
@@ -311,7 +323,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no rule", strings.Replace(readShot, `"Shot"`, `"Task"`, 1), nil, 200, 104, proxy.NoRule, "pub may not read Task.code; no rule allows it. Ask #pipeline, with the request id "},
 		{"secret field", strings.Replace(readShot, `"code"`, `"created_by.ApiUser.salted_password"`, 1), nil, 200, 104, proxy.SecretField, "no rule can"},
-		{"session", `{"method_name":"get_session_token","params":[{}]}`, nil, 200, 104, proxy.SessionCall, "session token"},
 		{"sudo", `{"method_name":"read","params":[{"sudo_as_login":"eve"},{"type":"Shot"}]}`, nil, 200, 104, proxy.Sudo, "may not act as eve"},
 		{"user", `{"method_name":"read","params":[{"user_login":"a","user_password":"b"},{"type":"Shot"}]}`, nil, 200, 102, proxy.UserAuth, "user_login"},
 		{"duplicate", `{"method_name":"read","method_name":"read","params":[]}`, nil, 200, 103, proxy.BadJSON, "twice"},
@@ -327,7 +338,7 @@ func TestRefusals(t *testing.T) {
 		{"two content types", readShot, func(r *http.Request) { r.Header.Add("Content-Type", "text/plain") }, 415, 0, proxy.ContentType, ""},
 		{"host", readShot, func(r *http.Request) { r.Host = "evil.example" }, 421, 0, proxy.BadHost, "Host"},
 		{"origin", readShot, func(r *http.Request) { r.Header.Set("Origin", "null") }, 403, 0, proxy.Browser, "web pages"},
-		{"verb", readShot, func(r *http.Request) { r.Method = http.MethodPut }, 405, 0, proxy.BadVerb, "POST"},
+		{"verb", readShot, func(r *http.Request) { r.Method = http.MethodPut }, 405, 0, proxy.BadVerb, "verb"},
 		{"route", readShot, func(r *http.Request) { r.URL.Path = "/api3/jsonx" }, 404, 0, proxy.BadRoute, "route"},
 		{"encoded slash", readShot, func(r *http.Request) { r.URL.Opaque = "/api3%2fjson" }, 404, 0, proxy.BadRoute, ""},
 		{"trailing slash", readShot, func(r *http.Request) { r.URL.Path += "/" }, 404, 0, proxy.BadRoute, ""},

@@ -6,10 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"stagedoor/flow"
 	"stagedoor/limit"
 )
 
@@ -27,6 +27,9 @@ const (
 	// reaches the client: one that is answered while it still sends sees a
 	// broken connection instead.
 	maxDrain = 256 << 20
+	// maxFileDrain is the same for uploads, which a client sends up to three
+	// times if its connection breaks (flow-protocol §3.4).
+	maxFileDrain = 16 << 30
 	// pooled is the largest buffer that is kept for the next call.
 	pooled = limit.SmallBody
 )
@@ -42,16 +45,19 @@ type body struct {
 	complete bool         // read to its end
 }
 
-type bufferPool struct{ pool *sync.Pool }
+type bufferPool struct {
+	pool *sync.Pool
+	size int
+}
 
-func newBufferPool() bufferPool {
-	return bufferPool{&sync.Pool{New: func() any { b := make([]byte, pooled); return &b }}}
+func newBufferPool(size int) bufferPool {
+	return bufferPool{&sync.Pool{New: func() any { b := make([]byte, size); return &b }}, size}
 }
 
 func (p bufferPool) get() *[]byte {
 	b, ok := p.pool.Get().(*[]byte)
 	if !ok {
-		fresh := make([]byte, pooled)
+		fresh := make([]byte, p.size)
 		return &fresh
 	}
 	return b
@@ -59,9 +65,38 @@ func (p bufferPool) get() *[]byte {
 
 func (p bufferPool) put(b *[]byte) { p.pool.Put(b) }
 
-// read takes the whole body before anything is decided. Any error of reading
-// is a refusal, even where the bytes so far would be a complete call.
+// read takes the whole body before anything is decided, but for files: of an
+// upload only what stands before them, as it is parsed.
 func (x *exchange) read() bool {
+	switch {
+	case x.isFile():
+		x.meter = x.newMeter()
+		return true
+	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead && x.r.Method != http.MethodDelete:
+		return x.readWhole()
+	case x.r.ContentLength != 0:
+		return x.refuse(BadFraming, "", "")
+	}
+	x.body.complete = true
+	return true
+}
+
+// isFile says whether the body is a file, or ends in one.
+func (x *exchange) isFile() bool {
+	switch x.way { //nolint:exhaustive // the others have none
+	case wayForm:
+		return isMultipart(x.r.Header["Content-Type"])
+	case wayREST:
+		return x.r.Method == http.MethodPut && strings.HasSuffix(x.r.URL.Path, "/_upload")
+	case wayStorage:
+		return x.r.Method == http.MethodPut
+	}
+	return false
+}
+
+// readWhole reads the body. Any error is a refusal, even where the bytes so far
+// would be a complete call.
+func (x *exchange) readWhole() bool {
 	limit, want := x.st.MaxBody, x.r.ContentLength
 	if want > limit {
 		return x.refuse(TooBig, tooBig(limit), "")
@@ -256,7 +291,7 @@ func (x *exchange) grow(limit int64) error {
 
 // releaseBody lets go of the caller's bytes. m, if any, is what is kept of
 // them while the call is held; without it everything is given back.
-func (x *exchange) releaseBody(m *flow.Message) {
+func (x *exchange) releaseBody(m message) {
 	if x.body.buf != nil {
 		clear(x.body.b) // it may hold a key that the tool carried
 		x.p.buffers.put(x.body.buf)
@@ -276,8 +311,12 @@ func (x *exchange) releaseBody(m *flow.Message) {
 // reads the refusal instead of seeing its connection break.
 func (x *exchange) drain() {
 	x.body.complete = true
-	waits := x.r.Header.Get("Expect") != "" && x.body.b == nil // for a word from us, which does not come
-	if x.reason.answer().fault == 0 || waits || x.r.ContentLength > maxDrain {
+	waits := x.r.Header.Get("Expect") != "" && x.body.b == nil && !x.meter.begun() // for a word from us, which does not come
+	most := int64(maxDrain)
+	if x.isFile() {
+		most = maxFileDrain
+	}
+	if x.reason.answer().fault == 0 || waits || x.r.ContentLength > most {
 		x.w.Header()["Connection"] = []string{"close"}
 		return
 	}
@@ -288,7 +327,7 @@ func (x *exchange) drain() {
 		clear(*buf) // it may hold a key that the tool carried
 		x.p.buffers.put(buf)
 	}()
-	for left := int64(maxDrain); left > 0; {
+	for left := most; left > 0; {
 		n, err := x.r.Body.Read(*buf)
 		left -= int64(n)
 		if errors.Is(err, io.EOF) {
@@ -302,6 +341,49 @@ func (x *exchange) drain() {
 	}
 	x.w.Header()["Connection"] = []string{"close"}
 }
+
+// meter reads a file from the caller under the same bounds as a body, of which
+// the time that the site takes is no part. Its bytes are not kept.
+type meter struct {
+	x    *exchange
+	rc   *http.ResponseController
+	left time.Duration // of bodyTime
+	n    int64
+	err  error
+}
+
+func (x *exchange) newMeter() *meter {
+	m := &meter{x: x, rc: http.NewResponseController(x.w), left: bodyTime}
+	if len(x.r.Header["Expect"]) > 0 {
+		_ = m.rc.SetWriteDeadline(time.Time{}) // of the last answer here; 100 Continue is to be written
+	}
+	return m
+}
+
+func (m *meter) begun() bool { return m != nil && m.n > 0 }
+
+func (m *meter) Read(b []byte) (int, error) {
+	if m.err != nil {
+		return 0, m.err
+	}
+	start := m.x.p.cfg.Now()
+	_ = m.rc.SetReadDeadline(start.Add(m.left))
+	n, err := m.x.r.Body.Read(b)
+	m.n += int64(n)
+	m.x.body.n = m.n
+	m.left = min(bodyTime, m.left-m.x.p.cfg.Now().Sub(start)+time.Duration(n)*(time.Second/bodyRate))
+	if err != nil {
+		m.err = err
+		m.x.body.complete = true // nothing more will come
+		if errors.Is(err, io.EOF) {
+			_ = m.rc.SetReadDeadline(time.Time{}) // the connection may be idle for as long as the tool likes
+		}
+	}
+	return n, err
+}
+
+// failed says whether the caller's side broke.
+func (m *meter) failed() bool { return m != nil && m.err != nil && !errors.Is(m.err, io.EOF) }
 
 // size writes a number of bytes as the configuration does.
 func size(n int64) string {

@@ -42,6 +42,7 @@ const (
 	SessionCall   Reason = "session_call"
 	Sudo          Reason = "sudo"
 	UserAuth      Reason = "user_auth"
+	BadHandle     Reason = "bad_handle"
 
 	// Making it possible.
 	RateLimit   Reason = "rate_limit"
@@ -64,7 +65,7 @@ func Reasons() []Reason {
 	return []Reason{
 		BadTarget, BadHost, Browser, Upgrade, Override, BadRoute, BadVerb, ContentType, BadFraming, TooSlow,
 		QueryString, ContentEncoding, TooBig, BadJSON, BadCall, TooDeep, UnknownMethod,
-		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo, UserAuth,
+		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo, UserAuth, BadHandle,
 		RateLimit, QueueFull, Busy, NoKey, AuditFailed, KeyRefused, SiteFailed, SiteRedirect, Internal,
 	}
 }
@@ -73,6 +74,7 @@ func Reasons() []Reason {
 type answer struct {
 	status int
 	fault  int // 0: a plain 4xx, for what was not understood as a call
+	rest   int // the status for REST and for files, where fault is not 0
 	says   string
 }
 
@@ -83,51 +85,53 @@ type answer struct {
 func (r Reason) answer() answer {
 	switch r {
 	case BadTarget:
-		return answer{http.StatusBadRequest, 0, "the request's target is not a path; this is no forward proxy: set the tool's base URL to this address"}
+		return answer{http.StatusBadRequest, 0, 0, "the request's target is not a path; this is no forward proxy: set the tool's base URL to this address"}
 	case BadHost:
-		return answer{http.StatusMisdirectedRequest, 0, "the Host header is not this listener's name; use http://127.0.0.1:PORT, or add the name to the listener's hosts"}
+		return answer{http.StatusMisdirectedRequest, 0, 0, "the Host header is not this listener's name; use http://127.0.0.1:PORT, or add the name to the listener's hosts"}
 	case Browser:
-		return answer{http.StatusForbidden, 0, "web pages may not call this proxy (the request has Origin or Sec-Fetch-Site)"}
+		return answer{http.StatusForbidden, 0, 0, "web pages may not call this proxy (the request has Origin or Sec-Fetch-Site)"}
 	case Upgrade:
-		return answer{http.StatusBadRequest, 0, "no protocol upgrades here"}
+		return answer{http.StatusBadRequest, 0, 0, "no protocol upgrades here"}
 	case Override:
-		return answer{http.StatusBadRequest, 0, "method override headers are refused"}
+		return answer{http.StatusBadRequest, 0, 0, "method override headers are refused"}
 	case BadRoute:
-		return answer{http.StatusNotFound, 0, "no such route; api3 calls go to /api3/json"}
+		return answer{http.StatusNotFound, 0, 0, "no such route; Stagedoor serves what Flow's API clients use, and nothing of the web site"}
 	case BadVerb:
-		return answer{http.StatusMethodNotAllowed, 0, "this route takes POST only"}
+		return answer{http.StatusMethodNotAllowed, 0, 0, "this route does not take this verb"}
 	case ContentType:
-		return answer{http.StatusUnsupportedMediaType, 0, "the Content-Type has to be application/json, in UTF-8"}
+		return answer{http.StatusUnsupportedMediaType, 0, 0, "the Content-Type has to be application/json in UTF-8, or a form's for uploads"}
 	case BadFraming:
-		return answer{http.StatusBadRequest, 0, "the request broke off, is framed wrongly, or is not HTTP/1.1"}
+		return answer{http.StatusBadRequest, 0, 0, "the request broke off, is framed wrongly, or is not HTTP/1.1"}
 	case TooSlow:
-		return answer{http.StatusRequestTimeout, 0, "the request body came too slowly"}
+		return answer{http.StatusRequestTimeout, 0, 0, "the request body came too slowly"}
 	case QueryString:
-		return answer{http.StatusOK, flow.FaultBadRequest, "the request's URL has a query string, which api3 calls do not; the site might read it before the body"}
+		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the request's URL has a query string, which api3 calls do not; the site might read it before the body"}
 	case ContentEncoding:
-		return answer{http.StatusOK, flow.FaultBadRequest, "the request's body has a Content-Encoding; send it as it is"}
+		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the request's body has a Content-Encoding; send it as it is"}
 	case TooBig:
-		return answer{http.StatusOK, flow.FaultBadRequest, "the request's body is larger than max_body"}
+		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the request's body is larger than max_body"}
 	case BadJSON, BadCall, TooDeep:
-		return answer{http.StatusOK, flow.FaultBadRequest, "the call could not be read"}
+		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the call could not be read"}
 	case UnknownMethod, ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo:
-		return answer{http.StatusOK, flow.FaultDenied, "the call is not allowed"}
+		return answer{http.StatusOK, flow.FaultDenied, http.StatusForbidden, "the call is not allowed"}
+	case BadHandle:
+		return answer{http.StatusOK, flow.FaultAuth, http.StatusUnauthorized, "the session token is not valid here"}
 	case UserAuth:
-		return answer{http.StatusOK, flow.FaultAuth, "user and password are not accepted here"}
+		return answer{http.StatusOK, flow.FaultAuth, http.StatusBadRequest, "user and password are not accepted here"}
 	case RateLimit, QueueFull, Busy:
-		return answer{http.StatusOK, flow.FaultServer, "too many calls"}
+		return answer{http.StatusOK, flow.FaultServer, http.StatusTooManyRequests, "too many calls"}
 	case NoKey:
-		return answer{http.StatusOK, flow.FaultServer, "there is no usable key"}
+		return answer{http.StatusOK, flow.FaultServer, http.StatusFailedDependency, "there is no usable key"}
 	case AuditFailed:
-		return answer{http.StatusOK, flow.FaultServer, "the audit record could not be written, so the call was not sent; tell whoever runs Stagedoor on this host"}
+		return answer{http.StatusOK, flow.FaultServer, http.StatusFailedDependency, "the audit record could not be written, so the call was not sent; tell whoever runs Stagedoor on this host"}
 	case KeyRefused:
-		return answer{http.StatusOK, flow.FaultServer, "the site refuses the key"}
+		return answer{http.StatusOK, flow.FaultServer, http.StatusFailedDependency, "the site refuses the key"}
 	case SiteFailed:
-		return answer{http.StatusInternalServerError, flow.FaultServer, "the site failed"}
+		return answer{http.StatusInternalServerError, flow.FaultServer, http.StatusInternalServerError, "the site failed"}
 	case SiteRedirect:
-		return answer{http.StatusInternalServerError, flow.FaultServer, "the site answered with a redirect that would lead past the proxy"}
+		return answer{http.StatusInternalServerError, flow.FaultServer, http.StatusInternalServerError, "the site answered with a redirect that would lead past the proxy"}
 	case Internal:
-		return answer{http.StatusInternalServerError, flow.FaultServer, "a fault inside Stagedoor; please report it with the request id"}
+		return answer{http.StatusInternalServerError, flow.FaultServer, http.StatusInternalServerError, "a fault inside Stagedoor; please report it with the request id"}
 	}
 	return Internal.answer()
 }

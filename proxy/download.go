@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/upstream"
+)
+
+// fileBuffer is the size of the buffers that files go through, in bytes.
+const fileBuffer = 256 << 10
+
+// download fetches a file with a session of ours.
+func (x *exchange) download() {
+	for again := range 2 {
+		if err := x.obtain(withSession); err != nil {
+			x.refuseMint(err)
+			return
+		}
+		h := x.requestHeader("", "Range", "If-Range", "If-None-Match", "If-Modified-Since")
+		h = append(h, [2]string{"Cookie", flow.SessionCookie(x.session.token)})
+		res, err := x.do(upstream.Request{Method: x.r.Method, Path: x.file.Target(), Header: h})
+		if err != nil {
+			x.siteFailed(err)
+			return
+		}
+		if !isLoginPage(res) {
+			x.answerFile(res)
+			return
+		}
+		// What would be saved as the file is the login page.
+		_ = res.Body.Close()
+		x.dead(withSession)
+		if again == 0 {
+			x.retried = "session_ended"
+		}
+	}
+	x.refuse(KeyRefused, "the site does not let the sessions of "+x.scriptName+" fetch this file", "")
+	x.deny()
+}
+
+// isLoginPage says whether the site wants a login instead of a session that has
+// ended (flow-protocol §4.3).
+func isLoginPage(res *http.Response) bool {
+	if res.StatusCode == http.StatusUnauthorized {
+		return true
+	}
+	if res.StatusCode < 300 || res.StatusCode > 399 {
+		return false
+	}
+	u, err := url.Parse(res.Header.Get("Location"))
+	return err == nil && (strings.HasPrefix(u.Path, "/user/login") || strings.HasPrefix(u.Path, "/saml/"))
+}
+
+// answerFile hands a file on as it comes, or says where it is.
+func (x *exchange) answerFile(res *http.Response) {
+	x.status = res.StatusCode
+	if x.status >= 400 {
+		x.result = audit.ResultSiteError
+	}
+	packed, err := isPacked(res.Header["Content-Encoding"])
+	if err != nil {
+		_ = res.Body.Close()
+		x.siteFailed(err)
+		return
+	}
+	where, ok := x.location(res)
+	if !ok {
+		_ = res.Body.Close()
+		x.refuse(SiteRedirect, "", "")
+		x.deny()
+		return
+	}
+	x.fileHeader(res, packed)
+	if where != "" {
+		x.w.Header()["Location"] = []string{where}
+	}
+	a := &reply{res: res, body: res.Body}
+	defer a.close(x.p)
+	if packed {
+		a.z = x.p.unpack.get(res.Body)
+		a.body = a.z
+	}
+	x.pour(x.scrubber(), a.body)
+}
+
+// location is where a redirect leads the tool: to storage, or through the proxy
+// to another file of the site. Anything else would lead past the proxy.
+func (x *exchange) location(res *http.Response) (where string, ok bool) {
+	v := res.Header["Location"]
+	if x.status < 300 || x.status > 399 || x.status == http.StatusNotModified || len(v) == 0 {
+		return "", true
+	}
+	u, err := url.Parse(v[0])
+	if err != nil || len(v) > 1 {
+		return "", false
+	}
+	clean, n := x.scrubber().String(v[0])
+	x.redacted += n
+	l := x.links()
+	switch {
+	case u.Host == "" && u.Scheme == "":
+		full := l.Out(l.Site + clean)
+		return full, !strings.HasPrefix(full, l.Site)
+	case u.Scheme+"://"+strings.ToLower(u.Host) == l.Site:
+		full := l.Out(clean)
+		return full, !strings.HasPrefix(full, l.Site)
+	case u.Scheme != "https":
+		return "", false
+	}
+	if l.Relay != nil {
+		if link, ok := l.Relay(clean); ok {
+			return link, true
+		}
+	}
+	return clean, true
+}
+
+// fileHeader passes on what tells of a file. What is unpacked here has another
+// length and tag.
+func (x *exchange) fileHeader(res *http.Response, packed bool) {
+	h, s := x.w.Header(), x.scrubber()
+	for _, name := range []string{
+		"Accept-Ranges", "Content-Disposition", "Content-Language", "Content-Length", "Content-Range", "Content-Type",
+		"Date", "Etag", "Last-Modified", "Retry-After", "X-Request-Id",
+	} {
+		if packed && (name == "Content-Length" || name == "Content-Range" || name == "Etag" || name == "Accept-Ranges") {
+			continue
+		}
+		for _, v := range res.Header[name] {
+			clean, n := s.String(v)
+			x.redacted += n
+			h[name] = append(h[name], clean)
+		}
+	}
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // or net/http guesses one
+	}
+}
+
+// pour streams a file to the caller. What has to be hidden in it is overwritten,
+// so that lengths and ranges hold.
+func (x *exchange) pour(s *flow.Scrubber, src io.Reader) {
+	x.writeHeader(x.status)
+	buf, through := x.p.files.get(), x.p.files.get()
+	defer x.p.files.put(buf)
+	defer x.p.files.put(through)
+	r := s.NewMaskReader(src, *buf)
+	start := x.p.cfg.Now()
+	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, r, *through)
+	x.upstream += x.p.cfg.Now().Sub(start)
+	x.sent = n
+	x.redacted += r.Redactions()
+	if err != nil {
+		// Cut the connection: a short file must not look complete.
+		x.result = audit.ResultAborted
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/handle"
+	"stagedoor/secret"
+)
+
+// accessLife is how long a handle lives that stands for a bearer token: as the
+// site's own do (flow-protocol §5.2). The others live as the configuration says.
+const accessLife = 10 * time.Minute
+
+// cookieName is the site's session cookie.
+const cookieName = "_session_id"
+
+// maxToken is the longest token in a header that is looked at, in bytes. The
+// site's have 530.
+const maxToken = 4 << 10
+
+// headerToken is the token that a request carries outside of its body: in the
+// session cookie or as a bearer.
+func (x *exchange) headerToken() secret.Value {
+	if x.way == wayREST {
+		for _, v := range x.r.Header["Authorization"] {
+			if scheme, token, ok := strings.Cut(v, " "); ok && is(scheme, "bearer") && len(token) <= maxToken {
+				return secret.FromString(strings.TrimSpace(token))
+			}
+		}
+	}
+	for _, line := range x.r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if name, v, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && name == cookieName && len(v) <= maxToken {
+				return secret.FromString(v)
+			}
+		}
+	}
+	return secret.Value{}
+}
+
+// handle looks at the token that the call carries. One that is none of ours is
+// a placeholder and says nothing; one of ours says who calls, or the call is
+// refused: it is never taken for a call without any.
+func (x *exchange) handle() bool {
+	t := x.msg.Token()
+	if t.IsZero() {
+		return true
+	}
+	h, err := x.st.Handles.Open(t, x.l.Name)
+	switch {
+	case errors.Is(err, handle.ErrNotOurs):
+		return true
+	case errors.Is(err, handle.ErrExpired):
+		return x.refuse(BadHandle, "the session has expired; log in again", "")
+	case errors.Is(err, handle.ErrForeign):
+		return x.refuse(BadHandle, "the session token was given out on another listener", "get one from this address")
+	case err != nil:
+		return x.refuse(BadHandle, "the session token is none that this proxy knows", "get a new one; after a change of the handle key all are void")
+	case (h.Use == handle.UseRefresh) != (x.way == wayToken && x.token.Grant == flow.GrantRefresh):
+		return x.refuse(BadHandle, "a "+h.Use+" token can't be used for this", "")
+	}
+	x.held = &h
+	return true
+}
+
+// useHandle takes from a handle who acts and why, where the call says nothing
+// of it itself. That it may still do so is decided as for any other call.
+func (x *exchange) useHandle() {
+	if x.held == nil {
+		return
+	}
+	if x.call.SudoAsLogin == "" {
+		x.call.SudoAsLogin = x.held.Sudo
+	}
+	if x.call.SessionUUID == "" {
+		x.call.SessionUUID = x.held.UUID
+	}
+}
+
+// newHandle makes a handle for the caller.
+func (x *exchange) newHandle(use string, life time.Duration) (string, error) {
+	return x.st.Handles.Sign(handle.Handle{
+		Script: x.scriptName, Listener: x.l.Name, Use: use, Expires: x.p.cfg.Now().Add(life),
+		Sudo: x.call.SudoAsLogin, UUID: x.call.SessionUUID,
+	})
+}
+
+// answerHere answers a call that needs no site: what it asks for is a handle,
+// or nothing at all.
+func (x *exchange) answerHere() {
+	out, err := x.localAnswer()
+	if err != nil {
+		x.refuse(Internal, "", "")
+		x.deny()
+		return
+	}
+	h := x.w.Header()
+	h["Content-Type"] = []string{"application/json; charset=utf-8"}
+	h["Content-Length"] = []string{strconv.Itoa(len(out))}
+	x.status, x.result = http.StatusOK, audit.ResultOK
+	x.writeHeader(x.status)
+	n, _ := x.w.Write(out)
+	x.sent = int64(n)
+}
+
+func (x *exchange) localAnswer() ([]byte, error) {
+	switch x.way { //nolint:exhaustive // the others go to the site
+	case wayMetrics:
+		return []byte("{}"), nil
+	case wayRPC:
+		token, err := x.newHandle(handle.UseSession, x.st.HandleLife)
+		return flow.AppendSession(nil, token), err
+	}
+	access, err := x.newHandle(handle.UseAccess, accessLife)
+	if err != nil {
+		return nil, err
+	}
+	refresh, err := x.newHandle(handle.UseRefresh, x.st.HandleLife)
+	return flow.AppendToken(nil, access, refresh), err
+}
+
+// isLocal says whether the call is answered here.
+func (x *exchange) isLocal() bool {
+	return x.way == wayMetrics || x.way == wayToken || x.call.Group == flow.GroupSession
+}

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/upstream"
+)
+
+func (x *exchange) parseREST() (*flow.REST, error) {
+	return x.p.parser.ParseREST(flow.RESTRequest{
+		Method: x.r.Method, Path: x.r.URL.Path, Query: x.r.URL.RawQuery, ContentType: x.r.Header["Content-Type"], Body: x.body.b,
+	}, x.st.Types, x.links(), x.st.MaxDepth)
+}
+
+// sendREST sends a call with a bearer token of ours.
+func (x *exchange) sendREST() {
+	for again := range 2 {
+		if x.call.Group != flow.GroupInfo { // info goes without: flow-protocol §5.1
+			if err := x.obtain(withBearer); err != nil {
+				x.refuseMint(err)
+				return
+			}
+		}
+		res, err := x.do(x.restRequest())
+		switch {
+		case err != nil && x.sourceFailed(err):
+			return
+		case err != nil:
+			x.siteFailed(err)
+			return
+		case res.StatusCode == http.StatusUnauthorized && x.session != nil && again == 0 && !x.meter.begun():
+			// It proves that nothing was done. A file can't be sent again.
+			_ = res.Body.Close()
+			x.dead(withBearer)
+			x.retried = "session_ended"
+		default:
+			x.answerREST(res)
+			return
+		}
+	}
+}
+
+func (x *exchange) restRequest() upstream.Request {
+	names := []string{"Range"}
+	if x.rest.Stream {
+		names = append(names, "Content-Size")
+	}
+	r := upstream.Request{Method: x.rest.Verb, Path: target(x.rest.Path, x.rest.Query), Header: x.requestHeader(x.rest.ContentType, names...)}
+	if x.session != nil {
+		r.Header = append(r.Header, [2]string{"Authorization", flow.Bearer(x.session.token)})
+	}
+	if x.rest.Stream {
+		r.Stream, r.Length, r.Fresh = x.meter, x.r.ContentLength, true
+		return r
+	}
+	r.Body = append([]byte(nil), x.rest.Body...) // the sender clears what it sends
+	return r
+}
+
+func target(path, query string) string {
+	if query == "" {
+		return path
+	}
+	return path + "?" + query
+}
+
+func (x *exchange) answerREST(res *http.Response) {
+	status := res.StatusCode
+	if x.call.Group == flow.GroupDownload {
+		x.answerFile(res)
+		return
+	}
+	switch {
+	case status == http.StatusUnauthorized && x.session != nil:
+		_ = res.Body.Close()
+		what, advice := x.keyRefusal()
+		x.refuse(KeyRefused, what, advice)
+		x.deny()
+		return
+	case status >= 300 && status <= 399 && status != http.StatusNotModified:
+		_ = res.Body.Close()
+		x.refuse(SiteRedirect, "", "")
+		x.deny()
+		return
+	case status >= 500 && x.call.Writes:
+		// A client sends any of these again, writes too (flow-protocol §5.7).
+		_ = res.Body.Close()
+		x.result = audit.ResultSiteError
+		x.refuse(SiteFailed, fmt.Sprintf("the site answered %s with status %d; it may have been done: look before you repeat it", x.call.Method, status), "")
+		x.deny()
+		return
+	}
+	a, err := x.open(res)
+	if err != nil {
+		x.siteFailed(err)
+		return
+	}
+	if status >= 400 && status < 500 {
+		x.result = audit.ResultFault
+	}
+	x.answer(a)
+}
+
+// filters says whether the answer may hold fields that the call did not name.
+func (x *exchange) filters() bool { return x.rest != nil && x.rest.Filter.Records }
+
+// filtered takes out what the script may not read. ok is false for an answer
+// that can't be read.
+func (x *exchange) filtered(a *reply) (out []byte, n int, ok bool) {
+	if !x.filters() || a.res.StatusCode >= 300 || len(a.head) == 0 {
+		return a.head, 0, true
+	}
+	out, n, err := flow.FilterRecords(a.head, x.rest.Filter, x.script.Policy.MayRead)
+	return out, n, err == nil
+}

@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/secret"
+	"stagedoor/upstream"
+)
+
+// Bounds of what is obtained from the site with a script's key.
+const (
+	// maxSessions is how many sessions and tokens are kept; the one that was
+	// used longest ago goes. Each holds a scrubber of some 100 KiB.
+	maxSessions = 256
+	// sessionLife is how long a session is used before another is asked for. The
+	// site ends one that is idle for an hour at the earliest (flow-protocol §6.1).
+	sessionLife = 30 * time.Minute
+	// tokenMargin is taken off the life of a bearer token, which is 10 minutes.
+	tokenMargin = time.Minute
+	// mintTime bounds how long calls wait for a session.
+	mintTime = 30 * time.Second
+	// maxMinted is the longest answer with a session in it, in bytes.
+	maxMinted = 64 << 10
+)
+
+// What calls go with, besides the script's key.
+const (
+	withSession = "session" // the cookie of downloads
+	withBearer  = "bearer"  // REST
+)
+
+// sessions keeps what the proxy obtained itself, for the calls of one script
+// that say the same of who acts and why.
+type sessions struct {
+	group singleflight.Group
+	mu    sync.Mutex
+	of    map[sessionKey]*session
+}
+
+type sessionKey struct{ with, script, sudo, uuid string }
+
+// session is a session or bearer token of the site's; it is immutable but for
+// used, which sessions.mu guards.
+type session struct {
+	token secret.Value
+	key   secret.Value // the script's key that it was obtained with
+	until time.Time
+	used  time.Time
+	scrub *flow.Scrubber // of the token and the script's keys
+}
+
+// refusedMint is a refusal of ours in place of a session.
+type refusedMint struct {
+	reason       Reason
+	what, advice string
+}
+
+func (r *refusedMint) Error() string { return r.what }
+
+func (x *exchange) sessionKey(with string) sessionKey {
+	return sessionKey{with, x.scriptName, x.call.SudoAsLogin, x.call.SessionUUID}
+}
+
+// obtain gives the call a session or token: one that is kept, or a new one,
+// which is asked for once however many calls wait for it.
+func (x *exchange) obtain(with string) error {
+	k := x.sessionKey(with)
+	if s := x.p.sessions.get(k, x.cred.Key, x.p.cfg.Now()); s != nil {
+		x.session = s
+		return nil
+	}
+	c := x.p.sessions.group.DoChan(k.with+"\x00"+k.script+"\x00"+k.sudo+"\x00"+k.uuid, func() (any, error) {
+		if s := x.p.sessions.get(k, x.cred.Key, x.p.cfg.Now()); s != nil {
+			return s, nil // made while this one came
+		}
+		return x.mint(with)
+	})
+	select {
+	case r := <-c:
+		s, ok := r.Val.(*session)
+		if r.Err != nil || !ok {
+			return r.Err
+		}
+		x.session = s
+		return nil
+	case <-x.r.Context().Done():
+		return fmt.Errorf("waiting for a %s: %w", with, context.Cause(x.r.Context()))
+	}
+}
+
+// dead forgets the session that the site has just refused, unless another has
+// taken its place already.
+func (x *exchange) dead(with string) {
+	s := &x.p.sessions
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := x.sessionKey(with); s.of[k] == x.session {
+		delete(s.of, k)
+	}
+}
+
+func (s *sessions) get(k sessionKey, key secret.Value, now time.Time) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.of[k]
+	if e == nil || !now.Before(e.until) || !e.key.Same(key) {
+		return nil
+	}
+	e.used = now
+	return e
+}
+
+func (s *sessions) put(k sessionKey, e *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = make(map[sessionKey]*session)
+	}
+	if _, ok := s.of[k]; !ok && len(s.of) >= maxSessions {
+		var oldest sessionKey
+		for o, e := range s.of {
+			if was := s.of[oldest]; was == nil || e.used.Before(was.used) {
+				oldest = o
+			}
+		}
+		delete(s.of, oldest)
+	}
+	s.of[k] = e
+}
+
+// mint asks the site, and once more where the key has changed meanwhile.
+func (x *exchange) mint(with string) (*session, error) {
+	s, err := x.mintWith(with, x.cred)
+	if !errors.Is(err, errKeyRefused) {
+		return s, err
+	}
+	now, found := x.newerKey()
+	if found == nil && (!now.Key.Same(x.cred.Key) || now.SiteName != x.cred.SiteName) {
+		s, err = x.mintWith(with, now)
+	}
+	if errors.Is(err, errKeyRefused) {
+		what, advice := x.keyRefusal()
+		return nil, &refusedMint{KeyRefused, what, advice}
+	}
+	return s, err
+}
+
+var errKeyRefused = errors.New("the site refuses the key")
+
+// mintWith is one call to the site, with a record of its own. Others wait for it
+// too, so it does not end with the caller.
+func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, err error) {
+	ctx, cancel := outlive(x.r.Context(), mintTime)
+	defer cancel()
+	y := x.p.aside(ctx, x, flow.SessionCall(x.call.SudoAsLogin, x.call.SessionUUID), with+" for "+x.id)
+	y.cred = cred
+	if with == withBearer {
+		y.call.Method = methodToken
+	}
+	if !y.intent() {
+		return nil, &refusedMint{AuditFailed, AuditFailed.answer().says, ""}
+	}
+	x.limiter().Charge(1)
+	defer func() {
+		y.settle(nil)
+		if err != nil && y.reason == "" && y.fault == 0 {
+			y.result = audit.ResultSiteError
+		}
+		_ = y.record(audit.Outcome)
+	}()
+	token, life, err := y.askFor(with)
+	if err != nil {
+		return nil, err
+	}
+	now := x.p.cfg.Now()
+	s = &session{
+		token: token, key: cred.Key, until: now.Add(life), used: now,
+		scrub: flow.NewScrubber(append([]secret.Value{token, cred.Key}, cred.Old...)...),
+	}
+	x.p.sessions.put(x.sessionKey(with), s)
+	return s, nil
+}
+
+// askFor makes the call and reads the token from its answer.
+func (y *exchange) askFor(with string) (secret.Value, time.Duration, error) {
+	var a *reply
+	var err error
+	if with == withSession {
+		a, err = y.send()
+	} else {
+		a, err = y.sendOnce(y.tokenRequest())
+	}
+	if err != nil {
+		return secret.Value{}, 0, err
+	}
+	defer a.close(y.p)
+	y.done, y.status, y.fault = true, a.res.StatusCode, a.code
+	token, life, ok := secret.Value{}, sessionLife, false
+	if with == withSession {
+		token, ok = flow.ReadSession(a.head)
+	} else if a.res.StatusCode == http.StatusOK {
+		token, life, ok = flow.ReadToken(a.head)
+		life -= tokenMargin
+	} else if a.res.StatusCode == http.StatusBadRequest || a.res.StatusCode == http.StatusUnauthorized {
+		a.code = flow.FaultAuth // its two refusals of a credential: flow-protocol §5.2
+		y.fault = a.code
+	}
+	switch {
+	case ok && life > 0:
+		return token, life, nil
+	case a.code == flow.FaultAuth && y.call.SudoAsLogin != "" && !y.p.keyRefused(y):
+		return secret.Value{}, 0, &refusedMint{Sudo, "the site does not let " + y.scriptName + " act as " + shown(y.call.SudoAsLogin), ""}
+	case a.code == flow.FaultAuth:
+		return secret.Value{}, 0, errKeyRefused
+	}
+	return secret.Value{}, 0, fmt.Errorf("the site gave no %s (status %d, code %d)", with, a.res.StatusCode, a.code)
+}
+
+// tokenRequest asks for a bearer token (flow-protocol §5.2).
+func (y *exchange) tokenRequest() upstream.Request {
+	h := y.requestHeader("application/x-www-form-urlencoded")
+	h = append(h, [2]string{"Accept", "application/json"})
+	return upstream.Request{Path: pathToken, Header: h, Body: flow.TokenForm(y.cred, y.call.SudoAsLogin, y.call.SessionUUID)}
+}
+
+const (
+	pathToken   = "/api/v1/auth/access_token"
+	methodToken = "access_token"
+)
+
+// refuseMint answers for a call that got no session.
+func (x *exchange) refuseMint(err error) {
+	var r *refusedMint
+	if errors.As(err, &r) {
+		x.refuse(r.reason, r.what, r.advice)
+		x.deny()
+		return
+	}
+	x.siteFailed(&notSent{err})
+}
+
+// notSent is a failure before the call itself left.
+type notSent struct{ err error }
+
+func (e *notSent) Error() string { return e.err.Error() }
+func (e *notSent) Unwrap() error { return e.err }

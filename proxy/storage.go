@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/upstream"
+)
+
+// relayed is a request for a pre-signed link, whose credential is its own.
+type relayed struct {
+	flow.Carried
+
+	call   flow.Call
+	host   string
+	target string // path and query, as the site made them
+}
+
+// relayed is a link to storage as a link through the proxy, sealed so that none
+// but those that the site gave out here lead anywhere.
+func (x *exchange) relayed(link string) (string, bool) {
+	u, err := url.Parse(link)
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || !x.st.Storage.Allows(strings.ToLower(u.Host)) {
+		return "", false
+	}
+	rest, ok := strings.CutPrefix(link, u.Scheme+"://"+u.Host)
+	if !ok || !strings.HasPrefix(rest, "/") {
+		return "", false
+	}
+	text := strings.ToLower(u.Host) + rest
+	seal := x.st.Handles.Seal(x.l.Name, x.scriptName, text)
+	if seal == "" {
+		return "", false
+	}
+	name := base64.RawURLEncoding.EncodeToString([]byte(x.scriptName))
+	return "http://" + x.r.Host + storagePrefix + name + "." + seal + "/" + text, true
+}
+
+// unseal says whose link it is that stands behind the prefix, and what it was.
+func (x *exchange) unseal(sealed string) (script, text string, ok bool) {
+	who, text, _ := strings.Cut(sealed, "/")
+	name, seal, _ := strings.Cut(who, ".")
+	b, err := base64.RawURLEncoding.Strict().DecodeString(name)
+	if err != nil || !slices.Contains(x.l.Scripts, string(b)) {
+		return "", "", false
+	}
+	return string(b), text, x.st.Handles.Unseal(seal, x.l.Name, string(b), text)
+}
+
+// unrelayed is the site's own link again.
+func (x *exchange) unrelayed(link string) (string, bool) {
+	for _, origin := range append([]string{"http://" + x.r.Host}, x.l.Origins...) {
+		rest, ok := strings.CutPrefix(link, origin+storagePrefix)
+		if !ok {
+			continue
+		}
+		if _, text, ok := x.unseal(rest); ok {
+			return "https://" + text, true
+		}
+	}
+	return "", false
+}
+
+// parseStorage reads a relayed link: the seal says whose it is.
+func (x *exchange) parseStorage() bool {
+	script, text, ok := x.unseal(strings.TrimPrefix(x.r.RequestURI, storagePrefix))
+	host, _, _ := strings.Cut(text, "/")
+	if !ok || x.st.Storage == nil || !x.st.Storage.Allows(host) {
+		return x.refuse(BadRoute, "this is no link to storage that was given out here", "")
+	}
+	r := &relayed{host: host, target: text[len(host):]}
+	r.call = flow.Call{Kind: flow.KindStorage, Method: "storage_get", Group: flow.GroupDownload, ScriptName: script}
+	if x.r.Method == http.MethodPut {
+		r.call.Method, r.call.Group, r.call.Writes = "storage_put", flow.GroupUpload, true
+	}
+	x.relay, x.msg, x.call = r, r, &r.call
+	return true
+}
+
+// sendToStorage streams between the tool and a storage host. No credential of
+// ours goes there, and what the host answers goes on as it is.
+func (x *exchange) sendToStorage() {
+	r := upstream.Request{Method: x.r.Method, Path: x.relay.target, Header: x.requestHeader("", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Content-Type")}
+	if x.r.Method == http.MethodPut {
+		r.Stream, r.Length, r.Fresh = x.meter, x.r.ContentLength, true
+	}
+	start := x.p.cfg.Now()
+	res, err := x.st.Storage.Do(x.r.Context(), x.relay.host, r)
+	x.upstream += x.p.cfg.Now().Sub(start)
+	switch {
+	case err != nil && x.sourceFailed(err):
+	case err != nil:
+		x.siteFailed(err)
+	default:
+		x.answerStorage(res)
+	}
+}
+
+func (x *exchange) answerStorage(res *http.Response) {
+	defer func() { _ = res.Body.Close() }()
+	x.status = res.StatusCode
+	if x.status >= 300 && x.status <= 399 && x.status != http.StatusNotModified {
+		x.refuse(SiteRedirect, "", "")
+		x.deny()
+		return
+	}
+	if x.status >= 400 {
+		x.result = audit.ResultSiteError
+	}
+	x.fileHeader(res, false)
+	if v := res.Header["Content-Encoding"]; len(v) == 1 {
+		x.w.Header()["Content-Encoding"] = v
+	}
+	x.pour(x.p.scrubs.empty, res.Body)
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"os"
+
+	"stagedoor/audit"
+	"stagedoor/flow"
+	"stagedoor/upstream"
+)
+
+// parseForm reads an upload call: all of it, or up to where its file begins.
+func (x *exchange) parseForm() (*flow.Form, error) {
+	path := x.r.URL.Path
+	if !x.isFile() {
+		return flow.ParseForm(path, x.body.b, x.links())
+	}
+	if x.r.ContentLength < 0 {
+		return nil, &flow.ParseError{Flaw: flow.FlawShape, Msg: "a form with a file comes without Content-Length"}
+	}
+	f, err := flow.ReadMultipart(path, x.contentType(), x.meter, x.r.ContentLength, x.p.cfg.Entropy, x.links())
+	if err == nil && !f.HasFile() {
+		x.body.complete = true
+	}
+	return f, err
+}
+
+func (x *exchange) contentType() string {
+	if v := x.r.Header["Content-Type"]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
+// upload sends a form with a file. The file goes on as it comes, and the call
+// is complete at the site only if it is complete here.
+func (x *exchange) upload() {
+	contentType, head := x.form.Head(x.cred)
+	file, length := x.form.File()
+	res, err := x.do(upstream.Request{ //nolint:bodyclose // the reply of open closes it
+		Path: x.r.URL.Path, Header: x.requestHeader(contentType), Body: head, Stream: file, Length: length,
+		Fresh: true, // it can't be sent again if a kept connection has died
+	})
+	var a *reply
+	if err == nil {
+		a, err = x.open(res)
+	}
+	switch {
+	case err == nil:
+		x.answerForm(a)
+	case x.sourceFailed(err):
+	default:
+		x.siteFailed(err)
+	}
+}
+
+// sourceFailed deals with a file that did not come as it was announced. The
+// request to the site was broken off with it.
+func (x *exchange) sourceFailed(err error) bool {
+	var ue *upstream.Error
+	if !errors.As(err, &ue) || !ue.Source {
+		return false
+	}
+	var p *flow.ParseError
+	switch {
+	case errors.As(err, &p):
+		x.refuseParse(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.w.Header()["Connection"] = []string{"close"}
+		x.refuse(TooSlow, "", "")
+	default: // nobody is there to be told
+		x.result = audit.ResultAborted
+		return true
+	}
+	x.deny()
+	return true
+}
+
+// answerForm hands the text of an upload call's answer back. Whatever else the
+// site says becomes a text too: the client would send an upload again for any
+// status but 200, and follow a redirect (flow-protocol §3.4).
+func (x *exchange) answerForm(a *reply) {
+	if a.res.StatusCode != http.StatusOK || !a.all {
+		a.close(x.p)
+		x.result = audit.ResultSiteError
+		x.refuse(SiteFailed, "the site answered "+x.call.Method+" with status "+itoa(int64(a.res.StatusCode))+"; the upload may have happened: look before you repeat it", "")
+		x.deny()
+		return
+	}
+	defer a.close(x.p)
+	a.head = x.links().Text(a.head)
+	x.status, x.fault = http.StatusOK, a.code
+	if len(a.head) > 0 && a.head[0] == '0' {
+		x.result = audit.ResultFault
+	}
+	x.sendWhole(a)
+}
