@@ -127,8 +127,10 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 func TestPlaceholdersSayNothing(t *testing.T) {
 	s := at(noon, key1)
 	foreign := b64(`{"alg":"HS256","typ":"JWT"}`) + "." + b64(`{"iss":"https://acme.shotgrid.autodesk.com","aud":"x","exp":1790000000}`) + "." + strings.Repeat("A", 43)
-	for _, token := range []string{"", "dummy", "x", "..", "a.b.c", strings.Repeat("x", 100_000), strings.Repeat(".", 100_000), foreign, "Bearer " + foreign,
-		"0123456789abcdef0123456789abcdef", b64(`{"alg":"none"}`) + "." + b64(`{"sub":"x"}`) + "."} {
+	for _, token := range []string{
+		"", "dummy", "x", "..", "a.b.c", strings.Repeat("x", 100_000), strings.Repeat(".", 100_000), foreign, "Bearer " + foreign,
+		"0123456789abcdef0123456789abcdef", b64(`{"alg":"none"}`) + "." + b64(`{"sub":"x"}`) + ".",
+	} {
 		if _, err := open(s, token); !errors.Is(err, handle.ErrNotOurs) {
 			t.Errorf("%.40q: %v", token, err)
 		}

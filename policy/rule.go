@@ -160,36 +160,36 @@ func (r *Rule) unknownVerb() Problem {
 }
 
 func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
-	bad := func(field int, msg, hint string) []Problem {
-		return []Problem{{Msg: msg, Hint: hint, Target: i, Field: field}}
+	bad := func(msg, hint string) []Problem {
+		return []Problem{{Msg: msg, Hint: hint, Target: i, Field: -1}}
 	}
 	if want == takesWords {
 		if !flow.IsName(t.Type) || t.Fields != nil {
-			return bad(-1, fmt.Sprintf("%q is no preset name", t.Type), "")
+			return bad(fmt.Sprintf("%q is no preset name", t.Type), "")
 		}
 		return nil
 	}
 	if r.Verb == "work_schedule_update" {
 		if t.Type != StudioTarget || t.Fields != nil {
-			return bad(-1, fmt.Sprintf("work_schedule_update: %q is not known", t.Type), "write it alone for schedules of a project or a user, or with \""+StudioTarget+"\" for the whole studio")
+			return bad(fmt.Sprintf("work_schedule_update: %q is not known", t.Type), "write it alone for schedules of a project or a user, or with \""+StudioTarget+"\" for the whole studio")
 		}
 		return nil
 	}
 	if isWord(r.Verb, t.Type) {
 		if t.Fields != nil {
-			return bad(-1, t.Type+" has no fields", "write \""+r.Verb+": "+t.Type+"\"")
+			return bad(t.Type+" has no fields", "write \""+r.Verb+": "+t.Type+"\"")
 		}
 		return nil
 	}
 	stem, glob := strings.CutSuffix(t.Type, "*")
 	if stem != "" && !flow.IsTypeName(stem) || stem == "" && !glob {
-		return bad(-1, fmt.Sprintf("%q is no entity type", t.Type), typeHint(r.Verb))
+		return bad(fmt.Sprintf("%q is no entity type", t.Type), typeHint(r.Verb))
 	}
 	if t.Fields != nil && want != takesFields {
-		return bad(-1, r.Verb+" takes types, not fields", "write \""+r.Verb+": "+t.Type+"\"")
+		return bad(r.Verb+" takes types, not fields", "write \""+r.Verb+": "+t.Type+"\"")
 	}
 	if t.Fields != nil && len(t.Fields) == 0 {
-		return bad(-1, "no field named for "+t.Type+": this rule can never match", "list fields, or write the type alone for every field")
+		return bad("no field named for "+t.Type+": this rule can never match", "list fields, or write the type alone for every field")
 	}
 	return fieldProblems(i, t)
 }
