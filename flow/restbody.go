@@ -43,7 +43,19 @@ func (r *restParse) members() error {
 	case "schema_field_create", "schema_field_update":
 		return r.w.object("body", r.schemaFieldMember)
 	}
-	return r.w.object("body", unknownMember) // revive, transcode: nothing, in braces
+	return r.w.object("body", r.emptyMember)
+}
+
+// emptyMember reads the body of a call that needs none: nothing in braces, or
+// what is known of a film.
+func (r *restParse) emptyMember(name string) error {
+	if r.c.Method == "transcode" {
+		switch name {
+		case "width", "height", "display_aspect_ratio", "frame_rate", "nb_frames", "start_frame":
+			return r.w.plain(name)
+		}
+	}
+	return unknownMember(name)
 }
 
 // searchMember reads a member of a search, which may also stand in the query:
@@ -593,6 +605,9 @@ func (r *restParse) seatMember(name string) error {
 
 // webhookMember reads where the site is to send what, on its own.
 func (r *restParse) webhookMember(name string) error {
+	if r.op.body == anyBody {
+		return unknownMember(name)
+	}
 	if r.rt.shape == "webhook/deliveries/@" {
 		if name == "acknowledgement" {
 			return r.w.plain(name)

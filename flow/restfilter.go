@@ -148,9 +148,26 @@ func (r *recordFilter) written(i int, main bool) []string {
 
 // record reads one record: its type first, wherever that stands.
 func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) error {
-	typ, err := recordType(v)
+	typ, wrapped, err := recordType(v)
 	if err != nil {
 		return err
+	}
+	if wrapped { // a part of a batch
+		return r.members(v, func(name string, v jsontext.Value) (bool, error) {
+			switch name {
+			case "links", "meta":
+				return r.copied(v)
+			case "data":
+				if k := v.Kind(); k == 'n' || k == 't' || k == 'f' {
+					return r.copied(v)
+				}
+				if _, wrapped, err := recordType(v); err != nil || wrapped {
+					return false, errNotRecords
+				}
+				return true, r.record(v, linked, written)
+			}
+			return false, errNotRecords
+		})
 	}
 	wrote := make(map[string]struct{}, len(written))
 	for _, f := range written {
@@ -180,31 +197,37 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) e
 	})
 }
 
-// recordType finds the type of a record.
-func recordType(v jsontext.Value) (string, error) {
+// recordType finds the type of a record. wrapped says that it is none, but holds
+// one as its data.
+func recordType(v jsontext.Value) (typ string, wrapped bool, err error) {
 	dec := trusted(v)
-	if _, err := dec.ReadToken(); err != nil {
-		return "", errNotRecords
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return "", false, errNotRecords
 	}
 	for dec.PeekKind() == '"' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return "", errNotRecords
+			return "", false, errNotRecords
 		}
-		isType := name.String() == "type"
+		key := name.String()
 		value, err := dec.ReadValue()
 		if err != nil {
-			return "", errNotRecords
+			return "", false, errNotRecords
 		}
-		if !isType {
-			continue
+		switch key {
+		case "data":
+			wrapped = true
+		case "type":
+			if typ, ok := unquote(value); ok && IsTypeName(typ) {
+				return typ, false, nil
+			}
+			return "", false, errNotRecords
 		}
-		if typ, ok := unquote(value); ok && IsTypeName(typ) {
-			return typ, nil
-		}
-		return "", errNotRecords
 	}
-	return "", errNotRecords
+	if wrapped {
+		return "", true, nil
+	}
+	return "", false, errNotRecords
 }
 
 // mayPath asks for each field of a path. What is no path is not allowed.

@@ -70,6 +70,8 @@ func (r *restParse) queryParam(p *Pair) error {
 		if r.in.Method == "GET" && (p.Name == "start_date" || p.Name == "end_date" || p.Name == "project_id" || p.Name == "user_id") {
 			return nil
 		}
+	case "webhook/hooks", "webhook/hooks/@/deliveries":
+		return r.webhookParam(p)
 	default:
 		if r.c.Group == GroupUpload {
 			return r.uploadParam(p)
@@ -138,6 +140,25 @@ func (r *restParse) followingParam(p *Pair) error {
 	return unknownParam(p.Name)
 }
 
+// webhookParam reads what a list of webhooks or deliveries is narrowed to.
+func (r *restParse) webhookParam(p *Pair) error {
+	deliveries := r.rt.shape == "webhook/hooks/@/deliveries"
+	switch {
+	case r.in.Method != "GET":
+	case p.Name == "status",
+		deliveries && (p.Name == "entity_id" || p.Name == "from" || p.Name == "acknowledgement"):
+		return nil
+	case deliveries && p.Name == "entity_type":
+		name, err := r.typeNamed(p.Value)
+		if err != nil {
+			return err
+		}
+		p.Value = name
+		return r.touch(Touch{Type: name, Use: UseFilter})
+	}
+	return unknownParam(p.Name)
+}
+
 // uploadParam reads the names that ask for a link, and those that are signed.
 func (r *restParse) uploadParam(p *Pair) error {
 	last := r.rt.segs[len(r.rt.segs)-1]
@@ -164,7 +185,8 @@ func (r *restParse) uploadParam(p *Pair) error {
 
 // bracketParam reads filter[…], page[…], options[…] and entity_fields[…].
 func (r *restParse) bracketParam(p *Pair, word, inner string) error {
-	records := r.rt.shape == "entity/T" && r.in.Method == "GET" || r.rt.shape == "entity/T/_search"
+	records := r.rt.shape == "entity/T/_search" || r.in.Method == "GET" &&
+		(r.rt.shape == "entity/T" || r.rt.shape == "webhook/hooks" || r.rt.shape == "webhook/hooks/@/deliveries")
 	switch {
 	case word == "filter" && r.rt.shape == "entity/T" && r.in.Method == "GET":
 		return r.path(inner, UseFilter)
