@@ -17,14 +17,14 @@ func (x *exchange) serveDownload() {
 	path, _, _ := strings.Cut(x.r.RequestURI, "?")
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	x.rec.Method = parts[0]
-	found := x.judgeDownload()
+	faults := x.judgeDownload()
 	token, more := x.cookie()
 	x.secret, x.rec.Credential = token, KindNone
 	if token != "" {
 		x.rec.Credential = KindSession
 	}
-	if found = append(found, more...); len(found) > 0 {
-		x.violate(found...)
+	if faults = append(faults, more...); len(faults) > 0 {
+		x.violate(faults...)
 		return
 	}
 	var b *blob
@@ -48,17 +48,17 @@ func downloadHeaders() []string {
 }
 
 func (x *exchange) judgeDownload() []string {
-	found := x.judgeOrigin()
+	faults := x.judgeOrigin()
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
-		found = append(found, "the verb is "+x.r.Method)
+		faults = append(faults, "the verb is "+x.r.Method)
 	}
 	if strings.ContainsAny(x.r.RequestURI, "?#") {
-		found = append(found, "the target is "+x.r.RequestURI)
+		faults = append(faults, "the target is "+x.r.RequestURI)
 	}
 	if x.r.ContentLength != 0 || len(x.r.TransferEncoding) > 0 {
-		found = append(found, "a body")
+		faults = append(faults, "a body")
 	}
-	return append(found, x.judgeHeaderNames(downloadHeaders())...)
+	return append(faults, x.judgeHeaderNames(downloadHeaders())...)
 }
 
 // cookie reads the one cookie that a client sends, "" when there is none.
@@ -91,7 +91,21 @@ func (x *exchange) downloadLocked(token string, parts []string) (outcome, *blob)
 	if err != nil {
 		return x.page(http.StatusBadRequest, err.Error()), nil
 	}
-	return outcome{}, b
+	if b.file != 0 && s.opts.RedirectDownloads && s.storageURL != "" {
+		return x.toStorage(c, b), nil
+	}
+	return outcome{}, b.blob
+}
+
+// toStorage sends the caller to the storage service.
+func (x *exchange) toStorage(c *ctx, b found) outcome {
+	more := url.Values{}
+	if x.site.opts.Echo {
+		more.Set("x-echo", x.secret)
+	}
+	out := x.page(http.StatusFound, "You are being redirected.")
+	out.header.Set("Location", c.getLink(b.file, b.blob, more))
+	return out
 }
 
 // toLogin sends the caller to the login page, as the site does (ยง4.3).
@@ -119,18 +133,22 @@ func (x *exchange) page(status int, text string) outcome {
 func (x *exchange) serveLogin() {
 	x.rec.Kind, x.rec.Method = RouteLogin, "login"
 	path, query, _ := strings.Cut(x.r.RequestURI, "?")
-	found := x.judgeOrigin()
+	faults := x.judgeOrigin()
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
-		found = append(found, "the verb is "+x.r.Method)
+		faults = append(faults, "the verb is "+x.r.Method)
 	}
-	if q, err := url.ParseQuery(query); err != nil || len(q) > 1 || len(q) == 1 && len(q["return_path"]) != 1 {
-		found = append(found, "the target is "+path+"?"+query)
+	q, err := url.ParseQuery(query)
+	if x.site.opts.Echo {
+		delete(q, "echo") // of the redirect that led here
 	}
-	found = append(found, x.judgeHeaderNames(downloadHeaders())...)
+	if err != nil || len(q) > 1 || len(q) == 1 && len(q["return_path"]) != 1 {
+		faults = append(faults, "the target is "+path+"?"+query)
+	}
+	faults = append(faults, x.judgeHeaderNames(downloadHeaders())...)
 	token, more := x.cookie()
 	x.secret = token
-	if found = append(found, more...); len(found) > 0 {
-		x.violate(found...)
+	if faults = append(faults, more...); len(faults) > 0 {
+		x.violate(faults...)
 		return
 	}
 	x.reply(x.applyWith(func() outcome {
@@ -138,8 +156,14 @@ func (x *exchange) serveLogin() {
 	}))
 }
 
+// found is a file, and the Attachment that it is of; 0: of none.
+type found struct {
+	*blob
+	file int
+}
+
 // fileAt finds what a path names.
-func (c *ctx) fileAt(parts []string) (*blob, error) {
+func (c *ctx) fileAt(parts []string) (found, error) {
 	switch {
 	case len(parts) == 3 && parts[0] == "file_serve" && parts[1] == "attachment":
 		return c.attachmentFile(parts[2])
@@ -156,51 +180,51 @@ func (c *ctx) fileAt(parts []string) (*blob, error) {
 		}
 		return b, err
 	default:
-		return nil, none("%s() there is nothing at /%s", c.method, strings.Join(parts, "/"))
+		return found{}, none("%s() there is nothing at /%s", c.method, strings.Join(parts, "/"))
 	}
 }
 
-func (c *ctx) attachmentFile(idText string) (*blob, error) {
+func (c *ctx) attachmentFile(idText string) (found, error) {
 	e, err := c.rowOf("Attachment", idText, false)
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
 	b := c.state.files[e.id]
 	if b == nil {
-		return nil, none("%s() Attachment %d may not exist or is a local file", c.method, e.id)
+		return found{}, none("%s() Attachment %d may not exist or is a local file", c.method, e.id)
 	}
 	if !b.kept() {
-		return nil, none("%s() the contents of Attachment %d weren't kept: Options.KeepFiles", c.method, e.id)
+		return found{}, none("%s() the contents of Attachment %d weren't kept: Options.KeepFiles", c.method, e.id)
 	}
-	return b, nil
+	return found{b, e.id}, nil
 }
 
 // movie is the uploaded movie of a Version. The stand-in transcodes nothing:
 // every codec is the file itself.
-func (c *ctx) movie(idText, codec string) (*blob, error) {
+func (c *ctx) movie(idText, codec string) (found, error) {
 	if !slices.Contains(words("mp4", "webm", "mov", "original"), codec) {
-		return nil, none("%s() no codec %s", c.method, codec)
+		return found{}, none("%s() no codec %s", c.method, codec)
 	}
 	e, err := c.rowOf("Version", idText, false)
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
 	m, _ := e.values["sg_uploaded_movie"].(map[string]any)
 	id, ok := toInt(m["id"])
 	if !ok {
-		return nil, none("%s() Version %d has no movie", c.method, e.id)
+		return found{}, none("%s() Version %d has no movie", c.method, e.id)
 	}
 	return c.attachmentFile(strconv.Itoa(id))
 }
 
-func (c *ctx) thumbnailOf(typ, idText string) (*blob, error) {
+func (c *ctx) thumbnailOf(typ, idText string) (found, error) {
 	e, err := c.rowOf(typ, idText, false)
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
 	at, ok := e.values["image"].(string)
 	if !ok {
-		return nil, none("%s() %s %d has no thumbnail", c.method, typ, e.id)
+		return found{}, none("%s() %s %d has no thumbnail", c.method, typ, e.id)
 	}
 	return c.imageFile(at)
 }
@@ -209,15 +233,15 @@ const pendingImage = "status/transient/thumbnail_pending.png" // flow-protocol ย
 
 // imageFile is a picture by its path below /images/. Those that no upload made
 // (of seeded rows, and the placeholder) are a built-in one.
-func (c *ctx) imageFile(at string) (*blob, error) {
+func (c *ctx) imageFile(at string) (found, error) {
 	img, ok := c.state.images[at]
 	switch {
 	case ok && !img.pending:
 		return c.attachmentFile(strconv.Itoa(img.attachment))
 	case ok, at == pendingImage, strings.HasPrefix(at, "thumbnail/") && strings.HasSuffix(at, ".png"):
-		return placeholder(), nil
+		return found{blob: placeholder()}, nil
 	default:
-		return nil, none("%s() no image %s", c.method, at)
+		return found{}, none("%s() no image %s", c.method, at)
 	}
 }
 

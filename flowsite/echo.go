@@ -88,4 +88,12 @@ func echoHeaders(h http.Header, secret string) {
 	}
 	// A header that a proxy passes on, too.
 	h.Set("Content-Language", url.QueryEscape(secret))
+	h.Add("Set-Cookie", "echo="+url.QueryEscape(secret)+"; path=/")
+	if to := h.Get("Location"); to != "" && !strings.Contains(to, "X-Amz-Signature=") { // a signed link has it within
+		sep := "?"
+		if strings.Contains(to, "?") {
+			sep = "&"
+		}
+		h.Set("Location", to+sep+"echo="+url.QueryEscape(secret))
+	}
 }

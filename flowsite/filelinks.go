@@ -3,6 +3,7 @@ package flowsite
 import (
 	"maps"
 	"strconv"
+	"strings"
 )
 
 // SetURL changes what the site says is its own address in answers; "" puts
@@ -15,8 +16,12 @@ func (s *Site) SetURL(url string) {
 
 // imageLink is the URL of an image as a read shows it (flow-protocol §4.1).
 func (c *ctx) imageLink(at string) string {
-	if c.state.images[at].pending {
+	img := c.state.images[at]
+	if img.pending {
 		at = pendingImage
+	}
+	if b := c.state.files[img.attachment]; b != nil && !img.pending && c.opts.StorageLinks && c.storageURL != "" {
+		return c.getLink(img.attachment, b, nil)
 	}
 	return c.url + "/images/" + at
 }
@@ -33,6 +38,13 @@ func (c *ctx) withLink(v map[string]any) any {
 }
 
 func (c *ctx) fileLink(id int) string {
+	if b := c.state.files[id]; b != nil && c.opts.StorageLinks && c.storageURL != "" {
+		return c.getLink(id, b, nil)
+	}
+	return c.siteLink(id)
+}
+
+func (c *ctx) siteLink(id int) string {
 	return c.url + "/file_serve/attachment/" + strconv.Itoa(id)
 }
 
@@ -40,4 +52,23 @@ func (c *ctx) fileLink(id int) string {
 func uploaded(v map[string]any) (int, bool) {
 	id, ok := toInt(v["id"])
 	return id, ok && v["link_type"] == "upload" && v["type"] == "Attachment"
+}
+
+// ownFile recognises the value of a file field that a caller read and writes
+// back: the link in it is made anew when it is shown. One with any other link
+// stays as it was written, so that a link that a proxy should have turned back
+// is seen.
+func (c *ctx) ownFile(v map[string]any) map[string]any {
+	id, ok := toInt(v["id"])
+	u, _ := v["url"].(string)
+	if !ok || v["type"] != "Attachment" || c.state.files[id] == nil {
+		return v
+	}
+	if l := c.links[strings.TrimPrefix(u, c.storageURL)]; u != c.siteLink(id) && (l == nil || l.file != id) {
+		return v
+	}
+	out := maps.Clone(v)
+	delete(out, "url")
+	out["link_type"] = "upload"
+	return out
 }

@@ -7,13 +7,14 @@ import (
 // info is what a client reads when it connects (flow-protocol §1.8).
 func (c *ctx) info(args) (any, error) {
 	v := c.opts.Version
+	direct := c.opts.DirectUploads && c.storageURL != ""
 	return map[string]any{
 		"version":                                     []any{v[0], v[1], v[2]},
 		"full_version":                                []any{v[0], v[1], v[2], "stand-in"},
 		"api_max_entities_per_page":                   c.opts.PageMax,
-		"s3_direct_uploads_enabled":                   false,
+		"s3_direct_uploads_enabled":                   direct,
 		"s3_enabled_upload_types":                     map[string]any{"Version": []string{"sg_uploaded_movie"}, "Attachment": "*", "*": []string{"this_file"}},
-		"s3_uploads_enabled":                          false,
+		"s3_uploads_enabled":                          direct,
 		"user_authentication_method":                  "default",
 		"unified_login_flow_enabled":                  false,
 		"authentication_app_session_launcher_enabled": false,

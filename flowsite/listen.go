@@ -31,12 +31,15 @@ type Server struct {
 // Start serves the site over TLS, HTTP/1.1 and HTTP/2, on a free port of
 // 127.0.0.1, with a certificate of its own for 127.0.0.1 and localhost. From
 // then on, a request that names another host is a violation.
-func (s *Site) Start() (*Server, error) {
+func (s *Site) Start() (*Server, error) { return s.startTLS(s, &s.hosts) }
+
+// startTLS serves h. Its names are added to hosts, which Site.mu guards.
+func (s *Site) startTLS(h http.Handler, hosts *[]string) (*Server, error) {
 	cert, ca, err := certificate(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	srv, l, err := s.listen()
+	srv, l, err := s.listen(h, hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +55,7 @@ func (s *Site) Start() (*Server, error) {
 
 // StartPlain is Start without TLS.
 func (s *Site) StartPlain() (*Server, error) {
-	srv, l, err := s.listen()
+	srv, l, err := s.listen(s, &s.hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func (s *Site) StartPlain() (*Server, error) {
 	return srv, nil
 }
 
-func (s *Site) listen() (*Server, net.Listener, error) {
+func (s *Site) listen(h http.Handler, hosts *[]string) (*Server, net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -75,11 +78,11 @@ func (s *Site) listen() (*Server, net.Listener, error) {
 		return nil, nil, fmt.Errorf("starting the stand-in site: %w", err)
 	}
 	s.mu.Lock()
-	s.hosts = append(s.hosts, "127.0.0.1:"+port, "localhost:"+port)
+	*hosts = append(*hosts, "127.0.0.1:"+port, "localhost:"+port)
 	s.mu.Unlock()
 	return &Server{
 		srv: &http.Server{
-			Handler: s, ConnContext: s.ConnContext(), ReadHeaderTimeout: time.Minute,
+			Handler: h, ConnContext: s.ConnContext(), ReadHeaderTimeout: time.Minute,
 			// Aborted handshakes and dropped calls are what tests make.
 			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		},

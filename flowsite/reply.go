@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,16 +37,29 @@ func (x *exchange) reply(plan *Fault, out outcome) {
 		var more http.Header
 		status, more, body = plan.failure(x)
 		maps.Copy(h, more)
+		body = x.echoed(plan, body)
 	}
 	maps.Copy(h, plan.Header)
 	x.ownHeaders(status, body)
 	if !plan.fails() {
 		maps.Copy(h, out.header)
 	}
-	if x.site.opts.Echo {
+	if x.site.opts.Echo && x.rec.Kind != RouteStorage {
 		echoHeaders(h, x.secret)
 	}
 	x.send(plan, status, body)
+}
+
+// echoed is the body of a failure with the echoes in it.
+func (x *exchange) echoed(plan *Fault, body []byte) []byte {
+	switch {
+	case !x.site.opts.Echo || x.secret == "" || plan.Body != nil:
+		return body
+	case plan.Code != 0 && x.rec.Kind != RouteUpload:
+		return withEchoes(body, x.secret)
+	default:
+		return withEchoLines(body, x.secret)
+	}
 }
 
 // beforeReply calls the test's hook.
@@ -66,9 +80,16 @@ func (x *exchange) send(plan *Fault, status int, body []byte) {
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Vary", "Accept-Encoding")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if x.site.opts.Chunk == 0 {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	x.w.WriteHeader(status)
+	if x.r.Method == http.MethodHead {
+		return
+	}
 	switch {
+	case x.site.opts.Chunk > 0:
+		x.sendChunked(body)
 	case plan.Truncate > 0:
 		plan.cut(x.w, body)
 	case plan.Slow != nil:
@@ -77,6 +98,17 @@ func (x *exchange) send(plan *Fault, status int, body []byte) {
 		}
 	default:
 		_, _ = x.w.Write(body) // a caller that went away is no fault of ours
+	}
+}
+
+// sendChunked sends pieces of Options.Chunk bytes, each a chunk of its own.
+func (x *exchange) sendChunked(body []byte) {
+	rc := http.NewResponseController(x.w)
+	for piece := range slices.Chunk(body, x.site.opts.Chunk) {
+		if _, err := x.w.Write(piece); err != nil {
+			return // a caller that went away is no fault of ours
+		}
+		_ = rc.Flush() // as above
 	}
 }
 
@@ -105,7 +137,13 @@ func (s *Site) compress(body []byte) []byte {
 
 // ownHeaders are those of whichever server answers.
 func (x *exchange) ownHeaders(status int, body []byte) {
-	x.siteHeaders(status, body)
+	if x.rec.Kind != RouteStorage {
+		x.siteHeaders(status, body)
+		return
+	}
+	h := x.w.Header()
+	h.Set("Server", "AmazonS3")
+	h.Set("X-Amz-Request-Id", "STORAGE"+strconv.Itoa(x.rec.N))
 }
 
 // siteHeaders are those of flow-protocol §5.1 (VCR), and a cookie (§6.1).
@@ -150,6 +188,9 @@ func (x *exchange) violate(found ...string) {
 	x.note()
 	x.beforeReply()
 	body := []byte("flowsite: no client sends this:\n" + strings.Join(found, "\n") + "\n")
+	if x.site.opts.Echo {
+		body = withEchoLines(body, x.secret)
+	}
 	h := x.w.Header()
 	x.ownHeaders(http.StatusBadRequest, body)
 	h.Set("Content-Type", "text/plain; charset=utf-8")

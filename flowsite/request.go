@@ -50,13 +50,14 @@ func (x *exchange) judgeLine() []string {
 
 // judgeOrigin: the protocol and the host, which are the same for every call.
 func (x *exchange) judgeOrigin() []string {
+	return x.judgeHost(x.site.hostsOf(&x.site.hosts))
+}
+
+func (x *exchange) judgeHost(hosts []string) []string {
 	var found []string
 	if !x.r.ProtoAtLeast(1, 1) {
 		found = append(found, "the protocol is "+x.r.Proto)
 	}
-	x.site.mu.Lock()
-	hosts := x.site.hosts
-	x.site.mu.Unlock()
 	if len(hosts) > 0 && !slices.Contains(hosts, x.r.Host) {
 		found = append(found, "the host is "+x.r.Host)
 	}

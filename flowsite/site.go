@@ -66,8 +66,9 @@ type Options struct {
 	// CORS mirrors any Origin with credentials, as REST does on the real
 	// site (flow-protocol §6.4).
 	CORS bool
-	// Echo repeats the caller's secret in headers and bodies, in several
-	// encodings, as a careless site might. See [Echoes].
+	// Echo repeats the caller's secret in headers, bodies, cookies, redirects
+	// and error pages, and in front of files, in several encodings, as a
+	// careless site might. See [Echoes].
 	Echo bool
 	// UserAuthCode, when not 0, is the fault of every call with a person's
 	// login: 108 on a site with SSO, 110 with Autodesk Identity (§1.5).
@@ -79,6 +80,13 @@ type Options struct {
 	// PendingThumbnails are not ready when they were uploaded, until
 	// [Site.ProcessThumbnails].
 	PendingThumbnails bool
+	// DirectUploads tells clients to upload to storage, StorageLinks shows
+	// files and images as pre-signed links, and RedirectDownloads answers
+	// downloads with a redirect to one. All need [Site.StartStorage].
+	DirectUploads, StorageLinks, RedirectDownloads bool
+	// OneUseLinks makes links to download good for one GET. Those to upload
+	// always are good for one PUT.
+	OneUseLinks bool
 	// Chunk, when not 0, makes every answer chunked, in pieces of so many
 	// bytes.
 	Chunk int
@@ -107,6 +115,14 @@ type Site struct {
 	hook     func(Received)
 	url      string // see SetURL
 	aborted  int
+	// The storage service.
+	storageURL   string // "": not started
+	storageHosts []string
+	links        map[string]*storageLink // by target
+	linkOrder    []string                // oldest first
+	linkN        int
+	uploads      map[string]*storageUpload // by id
+	uploadOrder  []string                  // oldest first
 	// keptBytes are the bytes of files kept: at most Options.KeepFiles.
 	keptBytes int64
 }
@@ -121,8 +137,9 @@ func New(o Options) (*Site, error) {
 	s := &Site{
 		opts: o, kinds: dataTypes(), state: newState(sch),
 		scripts: map[string]*script{}, people: map[string]*person{}, sessions: map[string]*session{},
+		links: map[string]*storageLink{}, uploads: map[string]*storageUpload{},
 	}
-	s.methods, s.forms, s.url = methods(), forms(), o.URL
+	s.methods, s.forms, s.url = methods(), allForms(), o.URL
 	s.hosts = slices.Clone(o.Hosts)
 	s.rec.max, s.rec.maxBytes = o.RecordMax, o.RecordBytes
 	return s, nil

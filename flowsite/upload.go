@@ -235,6 +235,7 @@ func (x *exchange) brokeOff() {
 	x.rec.Aborted = true
 	s.rec.add(x.rec)
 	s.mu.Unlock()
+	x.beforeReply() // so that a test can wait for it
 	panic(http.ErrAbortHandler)
 }
 
@@ -265,6 +266,9 @@ func (x *exchange) formOutcomeLocked(spec formSpec, f *uploadForm) outcome {
 		out.body = []byte(text)
 	}
 	if err != nil {
+		if f.blob != nil {
+			s.keptBytes -= int64(len(f.blob.data))
+		}
 		out.code = codeServer
 		if fl, ok := errors.AsType[*fault](err); ok {
 			out.code = fl.code

@@ -110,7 +110,13 @@ func (c *ctx) stored(f *field, v any) (any, error) {
 	case f.isMulti():
 		return c.targets(f, v)
 	default:
-		return v, c.checkScalar(f, v)
+		if err := c.checkScalar(f, v); err != nil {
+			return nil, err
+		}
+		if m, ok := v.(map[string]any); ok && f.Type == "url" {
+			return c.ownFile(m), nil
+		}
+		return v, nil
 	}
 }
 
