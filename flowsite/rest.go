@@ -2,7 +2,6 @@ package flowsite
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -116,7 +115,7 @@ func (s *Site) restLocked(q *rest, who identity, err error) restAnswer {
 
 // judgeREST takes the request apart and finds everything that no client sends.
 func (x *exchange) judgeREST(q *rest) []string {
-	found := x.judgeHost()
+	found := x.judgeOrigin()
 	path, raw, hasQuery := strings.Cut(x.r.RequestURI, "?")
 	known := q.place(path)
 	found = append(found, q.judgePath(path)...)
@@ -124,7 +123,7 @@ func (x *exchange) judgeREST(q *rest) []string {
 	if !known || len(found) > 0 {
 		return found
 	}
-	q.route, q.at = findRoute(q.verb, q.segs)
+	q.route, q.at = x.site.findRoute(q.verb, q.segs)
 	pairs, bad := readQuery(raw, hasQuery)
 	found = append(found, bad...)
 	q.query = pairs
@@ -138,21 +137,6 @@ func (x *exchange) judgeREST(q *rest) []string {
 		q.early = &restError{status: http.StatusNotAcceptable, code: codeBad, title: "Not Acceptable"}
 	}
 	return append(found, q.twice()...)
-}
-
-// judgeHost checks whom the request is for, as of every route.
-func (x *exchange) judgeHost() []string {
-	var found []string
-	if !x.r.ProtoAtLeast(1, 1) {
-		found = append(found, "the protocol is "+x.r.Proto)
-	}
-	x.site.mu.Lock()
-	hosts := x.site.hosts
-	x.site.mu.Unlock()
-	if len(hosts) > 0 && !slices.Contains(hosts, x.r.Host) {
-		found = append(found, "the host is "+x.r.Host)
-	}
-	return found
 }
 
 // place cuts the path after its prefix; false: there is no API of that
@@ -192,7 +176,6 @@ func (q *rest) judgePath(path string) []string {
 // restHeaders are the usual ones and what this route takes beside them.
 func (x *exchange) restHeaders(q *rest) []string {
 	usual := append(usualHeaders(), "Authorization")
-	usual = append(usual, x.site.opts.AllowHeaders...)
 	if x.site.opts.CORS {
 		usual = append(usual, "Origin")
 	}
@@ -207,24 +190,13 @@ func (x *exchange) restHeaders(q *rest) []string {
 }
 
 func (x *exchange) judgeRESTHeaders(q *rest) []string {
-	var found []string
-	usual := x.restHeaders(q)
-	for _, name := range sortedKeys(x.r.Header) {
-		if !slices.Contains(usual, name) {
-			found = append(found, "header "+name)
-		} else if len(x.r.Header[name]) != 1 {
-			found = append(found, "header "+name+" repeated")
-		}
-	}
+	found := x.judgeHeaderNames(x.restHeaders(q))
 	if v := x.r.Header.Get("Connection"); v != "" && !strings.EqualFold(v, "keep-alive") && !strings.EqualFold(v, "close") {
 		found = append(found, "Connection: "+v)
 	}
 	chunked := x.r.ContentLength < 0 || len(x.r.TransferEncoding) > 0
 	if chunked && (q.verb != http.MethodPut || !strings.HasSuffix(q.path, "/_upload")) {
 		found = append(found, "no content length")
-	}
-	if len(x.r.Trailer) > 0 {
-		found = append(found, "trailers")
 	}
 	return append(found, q.judgeAuthorization(x.r.Header)...)
 }

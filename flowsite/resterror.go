@@ -117,12 +117,7 @@ func (q *rest) data(v any, path string) restAnswer {
 
 // replyREST answers the call: as planned, or with its outcome.
 func (x *exchange) replyREST(plan *Fault, a restAnswer) {
-	x.site.mu.Lock()
-	hook := x.site.hook
-	x.site.mu.Unlock()
-	if hook != nil {
-		hook(x.rec)
-	}
+	x.beforeReply()
 	if plan == nil {
 		plan = &Fault{}
 	}
@@ -138,7 +133,7 @@ func (x *exchange) replyREST(plan *Fault, a restAnswer) {
 		maps.Copy(h, more)
 	}
 	maps.Copy(h, plan.Header)
-	x.siteHeaders(a.status, a.body)
+	x.ownHeaders(a.status, a.body)
 	if x.site.opts.Echo {
 		a.echo(h)
 	}

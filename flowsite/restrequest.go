@@ -112,8 +112,10 @@ func (x *exchange) judgeRESTBody(q *rest) []string {
 		return nil
 	case formBody:
 		return x.judgeForm(q)
-	case fileBody, anyBody:
+	case fileBody:
 		return nil
+	case anyBody:
+		return q.readAny(body)
 	case jsonBody, vendorBody:
 	}
 	if q.early = q.contentType(x.r.Header); q.early != nil {
@@ -139,6 +141,19 @@ func (x *exchange) judgeRESTBody(q *rest) []string {
 		return nil
 	}
 	return judgeNames(q.route.word, m, nil, q.route.names)
+}
+
+// readAny reads a body that may be missing.
+func (q *rest) readAny(body []byte) []string {
+	if len(body) == 0 {
+		return nil
+	}
+	v, err := parseJSON(body)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	q.body = v
+	return nil
 }
 
 func jsonWord(v any) string {

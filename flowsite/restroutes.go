@@ -28,13 +28,14 @@ type restRoute struct {
 
 // findRoute finds the route of a verb and a path, and what its patterns match.
 // A type is any word here: whether there is one, the route says.
-func findRoute(verb string, segs []string) (*restRoute, map[string]string) {
-	for _, r := range restRoutes() {
+func (s *Site) findRoute(verb string, segs []string) (*restRoute, map[string]string) {
+	for i := range s.routes {
+		r := &s.routes[i]
 		if r.verb != verb {
 			continue
 		}
 		if at, ok := r.match(segs); ok {
-			return &r, at
+			return r, at
 		}
 	}
 	return nil, map[string]string{}

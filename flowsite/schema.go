@@ -63,6 +63,9 @@ type schema struct {
 	// changed holds what schema calls changed since the file was read:
 	// "Type.field" → the field, nil where it was deleted.
 	changed map[string]*field
+	// retired holds deleted fields as they were, by the same names: REST can
+	// bring them back.
+	retired map[string]*field
 }
 
 // dataTypes are the data types of flow-protocol §2.4 and the vendor's list.
@@ -116,7 +119,7 @@ func loadSchema(raw []byte) (*schema, error) {
 	if err := dec.Decode(&f); err != nil {
 		return nil, fmt.Errorf("reading the site's schema: %w", err)
 	}
-	s := &schema{types: map[string]*entityType{}, changed: map[string]*field{}}
+	s := &schema{types: map[string]*entityType{}, changed: map[string]*field{}, retired: map[string]*field{}}
 	for key, t := range f.Types {
 		e := &entityType{key: key, name: t.Name, title: t.Title, fields: map[string]*field{}}
 		for name, spec := range f.Common {

@@ -137,6 +137,7 @@ func (c *ctx) schemaFieldCreate(a args) (any, error) {
 
 func (c *ctx) setField(t *entityType, key string, f *field) {
 	if f == nil {
+		c.state.schema.retired[t.key+"."+key] = t.fields[key]
 		delete(t.fields, key)
 	} else {
 		t.fields[key] = f

@@ -100,6 +100,7 @@ type Site struct {
 	kinds   map[string][]string // data type → relations
 	methods map[string]method
 	forms   map[string]formSpec
+	routes  []restRoute
 	gz      sync.Pool
 
 	mu       sync.Mutex // guards all below
@@ -140,6 +141,7 @@ func New(o Options) (*Site, error) {
 		links: map[string]*storageLink{}, uploads: map[string]*storageUpload{},
 	}
 	s.methods, s.forms, s.url = methods(), allForms(), o.URL
+	s.routes = restRoutes()
 	s.hosts = slices.Clone(o.Hosts)
 	s.rec.max, s.rec.maxBytes = o.RecordMax, o.RecordBytes
 	return s, nil
