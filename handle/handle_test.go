@@ -253,9 +253,15 @@ func TestSealsAreForOneText(t *testing.T) {
 		t.Error("its own seal does not open")
 	}
 	for _, x := range [][4]string{
-		{"", "listener", "script", "text"}, {seal, "listener2", "script", "text"}, {seal, "listener", "script2", "text"}, {seal, "listener", "script", "text2"},
-		{seal, "listenerscript", "", "text"}, {seal, "listener", "scripttext", ""}, {seal + "A", "listener", "script", "text"},
-		{seal[:42] + string(next(seal[42])), "listener", "script", "text"}, {seal[:42] + "\n", "listener", "script", "text"},
+		{"", "listener", "script", "text"},
+		{seal, "listener2", "script", "text"},
+		{seal, "listener", "script2", "text"},
+		{seal, "listener", "script", "text2"},
+		{seal, "listenerscript", "", "text"},
+		{seal, "listener", "scripttext", ""},
+		{seal + "A", "listener", "script", "text"},
+		{seal[:42] + string(next(seal[42])), "listener", "script", "text"},
+		{seal[:42] + "\n", "listener", "script", "text"},
 		{at(noon, key2).Seal("listener", "script", "text"), "listener", "script", "text"},
 	} {
 		if s.Unseal(x[0], x[1], x[2], x[3]) {
