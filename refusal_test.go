@@ -79,7 +79,10 @@ func refusals() []refusal {
 			says: mayNot + "delete Task", advice: toAllow + "delete: Task",
 		},
 		{reason: proxy.SecretField, call: `sg.find('HumanUser', [], ['salted_password'])`, says: mayNot + "reach HumanUser.salted_password; it holds a credential", advice: "no rule can allow it"},
-		{reason: proxy.SessionCall, call: `sg.get_session_token()`, says: mayNot + "call get_session_token; its answer would be a session token", advice: "tools behind Stagedoor need none"},
+		{
+			reason: proxy.BadHandle, before: `sg = new(script_name=None, api_key=None, session_token=sg.get_session_token()[:-3])`, call: oneShot, class: "AuthenticationFault",
+			says: "the session token is none that this proxy knows", advice: "get a new one; after a change of the handle key all are void",
+		},
 		{
 			reason: proxy.Sudo, before: `sg = new(sudo_as_login='ann')`, call: oneShot, says: "comp-publisher may not act as ann; no sudo_as_login grants it",
 			advice: "to allow it, under scripts.comp-publisher:  sudo_as_login: [ann]",

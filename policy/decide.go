@@ -14,7 +14,6 @@ type Reason string
 const (
 	NoRule      Reason = "no_rule"      // nothing allows it
 	SecretField Reason = "secret_field" // a credential field; no rule can allow it
-	SessionCall Reason = "session_call" // a session that can't be a handle
 	UserAuth    Reason = "user_auth"    // user and password in the call
 	Sudo        Reason = "sudo"         // sudo_as_login without a grant
 )

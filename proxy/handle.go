@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -56,6 +57,8 @@ func (x *exchange) handle() bool {
 	switch {
 	case errors.Is(err, handle.ErrNotOurs):
 		return true
+	case errors.Is(err, handle.ErrNoKey):
+		return x.refuse(NoKey, "the key that handles are signed with is not at hand", "see handles in the configuration; a call without a session token is served")
 	case errors.Is(err, handle.ErrExpired):
 		return x.refuse(BadHandle, "the session has expired; log in again", "")
 	case errors.Is(err, handle.ErrForeign):
@@ -96,7 +99,8 @@ func (x *exchange) newHandle(use string, life time.Duration) (string, error) {
 func (x *exchange) answerHere() {
 	out, err := x.localAnswer()
 	if err != nil {
-		x.refuse(Internal, "", "")
+		x.p.cfg.Logger.Warn("no handle could be made", slog.String("id", x.id), slog.Any("error", err))
+		x.refuse(NoKey, "no handle could be signed: its key is not at hand", "see handles in the configuration")
 		x.deny()
 		return
 	}

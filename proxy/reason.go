@@ -39,7 +39,6 @@ const (
 	ScriptUnknown Reason = "script_unknown"
 	NoRule        Reason = "no_rule"
 	SecretField   Reason = "secret_field"
-	SessionCall   Reason = "session_call"
 	Sudo          Reason = "sudo"
 	UserAuth      Reason = "user_auth"
 	BadHandle     Reason = "bad_handle"
@@ -65,7 +64,7 @@ func Reasons() []Reason {
 	return []Reason{
 		BadTarget, BadHost, Browser, Upgrade, Override, BadRoute, BadVerb, ContentType, BadFraming, TooSlow,
 		QueryString, ContentEncoding, TooBig, BadJSON, BadCall, TooDeep, UnknownMethod,
-		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo, UserAuth, BadHandle,
+		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, Sudo, UserAuth, BadHandle,
 		RateLimit, QueueFull, Busy, NoKey, AuditFailed, KeyRefused, SiteFailed, SiteRedirect, Internal,
 	}
 }
@@ -112,7 +111,7 @@ func (r Reason) answer() answer {
 		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the request's body is larger than max_body"}
 	case BadJSON, BadCall, TooDeep:
 		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the call could not be read"}
-	case UnknownMethod, ScriptUnnamed, ScriptUnknown, NoRule, SecretField, SessionCall, Sudo:
+	case UnknownMethod, ScriptUnnamed, ScriptUnknown, NoRule, SecretField, Sudo:
 		return answer{http.StatusOK, flow.FaultDenied, http.StatusForbidden, "the call is not allowed"}
 	case BadHandle:
 		return answer{http.StatusOK, flow.FaultAuth, http.StatusUnauthorized, "the session token is not valid here"}

@@ -79,8 +79,6 @@ func (x *exchange) refuseVerdict() bool {
 		return x.refuse(NoRule, what+"; no rule allows it", advice)
 	case policy.SecretField:
 		return x.refuse(SecretField, what+"; it holds a credential", "no rule can allow it")
-	case policy.SessionCall:
-		return x.refuse(SessionCall, what+"; its answer would be a session token", "tools behind Stagedoor need none")
 	case policy.UserAuth:
 		return x.refuse(UserAuth, name+" may not "+v.What+"; with the script's key in their place any password would seem right",
 			"use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts."+name)
