@@ -262,6 +262,22 @@ func TestNamesThatNoFormHasAreDroppedAndNamed(t *testing.T) {
 	}
 }
 
+func TestAProductGoesOnUpToItsBound(t *testing.T) {
+	for n, want := range map[int]string{flow.MaxProduct: "", flow.MaxProduct + 1: "product"} {
+		product := strings.Repeat("p", n)
+		f, err := flow.ParseForm("/upload/share_thumbnail", []byte("entities=Shot_1&source_entity=Shot_2&product="+product), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(f.Call.DroppedAuth, " "); got != want {
+			t.Errorf("%d bytes: dropped %q", n, got)
+		}
+		if _, body := f.Encode(cred()); bytes.Contains(body, []byte("product="+product+"&")) != (want == "") {
+			t.Errorf("%d bytes: sent %s", n, body)
+		}
+	}
+}
+
 func TestFieldsDecideWhatAFormReaches(t *testing.T) {
 	info := func(kind string) string {
 		return "&upload_link_info=" + url.QueryEscape("1\nhttps://s3.example/x?y=1\n2026\n"+kind+"\nid\n")

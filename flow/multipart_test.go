@@ -188,12 +188,15 @@ func TestBoundaries(t *testing.T) {
 			t.Errorf("%s: %q, %v", contentType, rest, err)
 		}
 	}
+	if _, err := readUpload("multipart/form-data; boundary=\"B \"", strings.ReplaceAll(upload("a", "a/b")+"DATA\r\n--B--\r\n", "--B", "--B ")); err == nil {
+		t.Error("a boundary with a space at its end is taken")
+	}
 	for _, contentType := range []string{
 		"", "multipart/form-data", "multipart/form-data;", "multipart/form-data; boundary", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"\"",
 		"multipart/form-data; boundary=B; boundary=B", "multipart/form-data; boundary=A; boundary=B", "multipart/form-data; boundary=B;", "multipart/form-data; boundary=B ",
 		"multipart/form-data; charset=utf-8; boundary=B", "multipart/form-data; boundary=B; charset=utf-8", "multipart/form-data, boundary=B", "multipart/form-data boundary=B",
 		"multipart/mixed; boundary=B", "multipart/form-data; boundary*=utf-8''B", "multipart/form-data; boundary*0=B", "multipart/form-data; boundary =B", "multipart/form-data; boundary= B",
-		"multipart/form-data; boundary=\"B", "multipart/form-data; boundary=B\"", "multipart/form-data; boundary=\"B\\\"\"", "multipart/form-data; boundary=\"B \"", "multipart/form-data; boundary=\"B\"; x=y",
+		"multipart/form-data; boundary=\"B", "multipart/form-data; boundary=B\"", "multipart/form-data; boundary=\"B\\\"\"", "multipart/form-data; boundary=\"B\"; x=y",
 		"multipart/form-data; boundary=B,A", "multipart/form-data; boundary=B:A", "multipart/form-data; boundary=\"B\r\nA\"", "multipart/form-data; boundary=\u0130", "multipart/form-data; boundary=B" + long,
 		"application/x-www-form-urlencoded", "text/plain; boundary=B", "multipart/form-data;\tboundary=B",
 	} {
@@ -235,6 +238,11 @@ func TestNamesOfFiles(t *testing.T) {
 }
 
 func TestTheTypeOfAFileGoesOnWhereItIsClean(t *testing.T) {
+	for _, nested := range []string{"multipart/mixed; boundary=C", "Multipart/Form-Data", "message/rfc822", ""} {
+		if _, err := readUpload(typeB, upload("a", nested)+"DATA\r\n--B--\r\n"); err == nil {
+			t.Errorf("a file of type %q is taken", nested)
+		}
+	}
 	for typ, want := range map[string]string{
 		"video/quicktime": "video/quicktime", "application/vnd.ms-x+xml": "application/vnd.ms-x+xml", "a/b; charset=x": "", "a/b,c": "", "a": "", "/": "", "a/": "", "a/b\"": "", "é/b": "",
 	} {
