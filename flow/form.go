@@ -198,7 +198,7 @@ func (f *Form) authField(name, value string) error {
 		f.token = secret.FromString(value)
 	case "reject_if_expired":
 	case "user_login", "user_password", "auth_token":
-		f.Call.UserAuth, f.Carried.user = true, true
+		f.Call.UserAuth, f.user = true, true
 	case "session_uuid":
 		return setSessionUUID(&f.Call, value)
 	case "sudo_as_login":

@@ -344,7 +344,7 @@ func TestTheStorageLinkIsTurnedBack(t *testing.T) {
 		"http://127.0.0.1:8470/storage/mac/s3.example/k\nx": "http://127.0.0.1:8470/storage/mac/s3.example/k\nx",
 	} {
 		urlencoded := sentForm{Path: "/upload/api_link_file", Body: "entity_type=Shot&entity_id=1&upload_link_info=" + url.QueryEscape(in)}
-		parts := sentForm{Path: "/upload/api_link_file", ContentType: "multipart/form-data; boundary=B", Body: form("B", "entity_type", "Shot", "entity_id", "1", "upload_link_info", in)}
+		parts := sentForm{Path: "/upload/api_link_file", ContentType: "multipart/form-data; boundary=B", Body: form("entity_type", "Shot", "entity_id", "1", "upload_link_info", in)}
 		for _, s := range []sentForm{urlencoded, parts} {
 			f, err := s.read(l)
 			if err != nil {
@@ -453,15 +453,13 @@ func TestUploadPaths(t *testing.T) {
 	}
 }
 
-// form writes a multipart form of pairs, to its end.
-func form(boundary string, pairs ...string) string {
-	return fields(boundary, pairs...) + "--" + boundary + "--\r\n"
-}
+// form writes a multipart form of pairs in the boundary B, to its end.
+func form(pairs ...string) string { return fields(pairs...) + "--B--\r\n" }
 
-func fields(boundary string, pairs ...string) string {
+func fields(pairs ...string) string {
 	var b strings.Builder
 	for i := 0; i+1 < len(pairs); i += 2 {
-		fmt.Fprintf(&b, "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", boundary, pairs[i], pairs[i+1])
+		fmt.Fprintf(&b, "--B\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", pairs[i], pairs[i+1])
 	}
 	return b.String()
 }

@@ -537,11 +537,11 @@ func partType(v string) (string, error) {
 }
 
 func partLength(v string) (int64, error) {
-	n, err := strconv.ParseUint(v, 10, 63)
-	if err != nil {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || v[0] < '0' || v[0] > '9' {
 		return 0, shape("a part's Content-Length is not a number")
 	}
-	return int64(n), nil //nolint:gosec // 63 bits
+	return n, nil
 }
 
 // isPlainText takes the type of a field that some clients write.

@@ -17,7 +17,7 @@ const typeB = "multipart/form-data; boundary=B"
 
 // upload is an upload_file up to its file, in the boundary B.
 func upload(filename, contentType string) string {
-	return fields("B", "entity_type", "Shot", "entity_id", "12", "session_token", "dummy") +
+	return fields("entity_type", "Shot", "entity_id", "12", "session_token", "dummy") +
 		"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + filename + "\"\r\nContent-Type: " + contentType + "\r\n\r\n"
 }
 
@@ -89,8 +89,7 @@ func TestAFormThatDoesNotEndWithItsFileIsNeverCompleted(t *testing.T) {
 			}
 			r, n := f.File()
 			rest, err := io.ReadAll(r)
-			var p *flow.ParseError
-			if !errors.As(err, &p) {
+			if _, ok := errors.AsType[*flow.ParseError](err); !ok {
 				t.Errorf("%s: %v, not a ParseError", name, err)
 			}
 			if n >= 0 && int64(len(rest)) >= n {
@@ -263,7 +262,7 @@ func TestTheTypeOfAFileGoesOnWhereItIsClean(t *testing.T) {
 
 func TestHeadersThatNoClientSends(t *testing.T) {
 	field := func(header string) string {
-		return fields("B", "entity_type", "Shot", "entity_id", "12") + "--B\r\n" + header + "\r\n\r\nabcd\r\n" +
+		return fields("entity_type", "Shot", "entity_id", "12") + "--B\r\n" + header + "\r\n\r\nabcd\r\n" +
 			"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nDATA\r\n--B--\r\n"
 	}
 	for _, header := range []string{
@@ -291,8 +290,7 @@ func TestHeadersThatNoClientSends(t *testing.T) {
 		`Content-Disposition: form-data; name="file"`, `Content-Disposition: form-data; name="thumb_image"; filename="a"`, `Content-Disposition: form-data; name="x"; filename="a"`, good + "\r\nX: " + strings.Repeat("a", 5000),
 	} {
 		_, err := readUpload(typeB, field(header))
-		var p *flow.ParseError
-		if !errors.As(err, &p) {
+		if _, ok := errors.AsType[*flow.ParseError](err); !ok {
 			t.Errorf("%q: %v", header, err)
 		}
 	}
@@ -304,16 +302,16 @@ func TestFormsThatAreNotAsTheClientsWriteThem(t *testing.T) {
 	for name, body := range map[string]string{
 		"preamble": "x\r\n" + whole, "a line break first": "\r\n" + whole, "line feeds": strings.ReplaceAll(whole, "\r\n", "\n"), "another boundary": strings.Replace(whole, "--B", "--A", 1),
 		"a longer boundary": strings.ReplaceAll(whole, "--B\r\n", "--BB\r\n"), "padding": strings.Replace(whole, "--B\r\n", "--B \r\n", 1), "padding in the middle": strings.ReplaceAll(whole, "\r\n--B\r\n", "\r\n--B\t\r\n"),
-		"no file": form("B", "entity_type", "Shot", "entity_id", "12"), "nothing": "", "no part": "--B--\r\n", "cut": whole[:60], "no data in a header": "--B\r\n\r\nx\r\n--B--\r\n",
-		"a file before what decides": file + form("B", "entity_type", "Shot", "entity_id", "12"), "a decisive field behind the file": fields("B", "entity_type", "Shot") + file + form("B", "entity_id", "12"),
-		"a field twice":    fields("B", "entity_type", "Shot", "entity_id", "12", "entity_id", "13") + file + "--B--\r\n",
-		"too many fields":  fields("B", "entity_type", "Shot", "entity_id", "12") + extra(flow.MaxFormFields) + file + "--B--\r\n",
-		"too long a field": fields("B", "entity_type", "Shot", "entity_id", "12", "display_name", strings.Repeat("x", flow.MaxFormField+1)) + file + "--B--\r\n",
-		"too long a head": fields("B", "entity_type", "Shot", "entity_id", "12", "a", strings.Repeat("x", flow.MaxFormField), "b", strings.Repeat("x", flow.MaxFormField),
+		"no file": form("entity_type", "Shot", "entity_id", "12"), "nothing": "", "no part": "--B--\r\n", "cut": whole[:60], "no data in a header": "--B\r\n\r\nx\r\n--B--\r\n",
+		"a file before what decides": file + form("entity_type", "Shot", "entity_id", "12"), "a decisive field behind the file": fields("entity_type", "Shot") + file + form("entity_id", "12"),
+		"a field twice":    fields("entity_type", "Shot", "entity_id", "12", "entity_id", "13") + file + "--B--\r\n",
+		"too many fields":  fields("entity_type", "Shot", "entity_id", "12") + extra(flow.MaxFormFields) + file + "--B--\r\n",
+		"too long a field": fields("entity_type", "Shot", "entity_id", "12", "display_name", strings.Repeat("x", flow.MaxFormField+1)) + file + "--B--\r\n",
+		"too long a head": fields("entity_type", "Shot", "entity_id", "12", "a", strings.Repeat("x", flow.MaxFormField), "b", strings.Repeat("x", flow.MaxFormField),
 			"c", strings.Repeat("x", flow.MaxFormField), "d", strings.Repeat("x", flow.MaxFormField)) + file + "--B--\r\n",
-		"U+0000 in a field":        fields("B", "entity_type", "Shot", "entity_id", "12", "display_name", "a\x00b") + file + "--B--\r\n",
-		"invalid UTF-8 in a field": fields("B", "entity_type", "Shot", "entity_id", "12", "display_name", "a\xffb") + file + "--B--\r\n",
-		"a number with more":       fields("B", "entity_type", "Shot", "entity_id", "12\r\n") + file + "--B--\r\n",
+		"U+0000 in a field":        fields("entity_type", "Shot", "entity_id", "12", "display_name", "a\x00b") + file + "--B--\r\n",
+		"invalid UTF-8 in a field": fields("entity_type", "Shot", "entity_id", "12", "display_name", "a\xffb") + file + "--B--\r\n",
+		"a number with more":       fields("entity_type", "Shot", "entity_id", "12\r\n") + file + "--B--\r\n",
 	} {
 		_, err := readUpload(typeB, body)
 		var p *flow.ParseError
@@ -322,7 +320,7 @@ func TestFormsThatAreNotAsTheClientsWriteThem(t *testing.T) {
 		}
 	}
 	// As long as may be.
-	body := fields("B", "entity_type", "Shot", "entity_id", "12", "display_name", strings.Repeat("x", flow.MaxFormField)) + extra(flow.MaxFormFields-4) + file + "--B--\r\n"
+	body := fields("entity_type", "Shot", "entity_id", "12", "display_name", strings.Repeat("x", flow.MaxFormField)) + extra(flow.MaxFormFields-4) + file + "--B--\r\n"
 	if _, err := readUpload(typeB, body); err != nil {
 		t.Error(err)
 	}
@@ -331,14 +329,14 @@ func TestFormsThatAreNotAsTheClientsWriteThem(t *testing.T) {
 func extra(n int) string {
 	var b strings.Builder
 	for i := range n {
-		b.WriteString(fields("B", fmt.Sprint("x", i), "1"))
+		b.WriteString(fields(fmt.Sprint("x", i), "1"))
 	}
 	return b.String()
 }
 
 func TestAMultipartFormWithoutAFileGoesOnURLEncoded(t *testing.T) {
 	for _, tail := range []string{"", "\r\n"} {
-		s := sentForm{Path: "/upload/share_thumbnail", ContentType: typeB, Body: form("B", "entities", "Shot_1,Task_2", "source_entity", "Version_3", "script_key", "x") + tail}
+		s := sentForm{Path: "/upload/share_thumbnail", ContentType: typeB, Body: form("entities", "Shot_1,Task_2", "source_entity", "Version_3", "script_key", "x") + tail}
 		f, err := s.read(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -351,7 +349,7 @@ func TestAMultipartFormWithoutAFileGoesOnURLEncoded(t *testing.T) {
 		}
 	}
 	for _, tail := range []string{"x", "\r\n\r\n", "--B"} {
-		s := sentForm{Path: "/upload/share_thumbnail", ContentType: typeB, Body: form("B", "entities", "Shot_1", "source_entity", "Version_3") + tail}
+		s := sentForm{Path: "/upload/share_thumbnail", ContentType: typeB, Body: form("entities", "Shot_1", "source_entity", "Version_3") + tail}
 		if _, err := s.read(nil); err == nil {
 			t.Errorf("%q behind the end is taken", tail)
 		}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -116,10 +117,8 @@ func plainText(b []byte) error {
 	if !utf8.Valid(b) {
 		return shape("invalid UTF-8")
 	}
-	for _, c := range b {
-		if c == 0 {
-			return shape("the character U+0000")
-		}
+	if bytes.IndexByte(b, 0) >= 0 {
+		return shape("the character U+0000")
 	}
 	return nil
 }
