@@ -1,8 +1,10 @@
 package flow
 
 import (
+	"bytes"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // Links says where the site's files are for a tool that calls the proxy: an
@@ -69,10 +71,10 @@ func (l *Links) Back(u string) string {
 // filePath says what follows origin in a link to a file of it, from the slash
 // on. ok is false for anything else.
 func filePath(u, origin string) (rest string, ok bool) {
-	if origin == "" || len(u) <= len(origin) || !strings.EqualFold(u[:len(origin)], origin) {
+	rest, ok = sitePath(u, origin)
+	if !ok {
 		return "", false
 	}
-	rest = u[len(origin):]
 	for _, dir := range [...]string{"/file_serve/", "/thumbnail/", "/images/", "/files/"} {
 		if strings.HasPrefix(rest, dir) {
 			return rest, true
@@ -81,20 +83,94 @@ func filePath(u, origin string) (rest string, ok bool) {
 	return "", false
 }
 
-// NewReader turns the links of an answer in JSON that is read from src. buf is
-// scratch space, used until the end.
-func (l *Links) NewReader(src io.Reader, buf []byte) io.Reader {
-	_ = buf
-	return src
+// sitePath is what follows origin in a link, from the slash on.
+func sitePath(u, origin string) (rest string, ok bool) {
+	if origin == "" || len(u) <= len(origin) || u[len(origin)] != '/' || !strings.EqualFold(u[:len(origin)], origin) {
+		return "", false
+	}
+	return u[len(origin):], true
 }
 
-// Whole is NewReader for a complete answer.
-func (l *Links) Whole(b []byte) []byte { return b }
+// outLinks is Out for the members of links in an answer of REST: those of a site
+// that stores files itself lead to its REST API (flow-protocol §5.5).
+func (l *Links) outLinks(u string) string {
+	if rest, ok := sitePath(u, l.Site); ok {
+		for _, dir := range [...]string{"/api/v1/", "/api/v1.1/", "/api/v1.x/"} {
+			if strings.HasPrefix(rest, dir) {
+				return l.Here + rest
+			}
+		}
+	}
+	return l.Out(u)
+}
 
-// Text turns the link in the second line of an answer to a form of /upload/...
-// (flow-protocol §3.3).
-func (l *Links) Text(b []byte) []byte { return b }
+// NewReader turns the links in an answer in JSON that is read from src: those of
+// members named url, but of no object whose link_type is web, those that are
+// pictures' fields ([IsImageField]), and links.upload and links.download. Every
+// split of the source gives the same bytes. buf is scratch space, used until the
+// end; less than 32 KiB is replaced.
+//
+// It works on what the site sent, so it belongs before a [Scrubber].
+func (l *Links) NewReader(src io.Reader, buf []byte) io.Reader {
+	if l == nil {
+		return src
+	}
+	if len(buf) < minLinkBuf {
+		buf = make([]byte, minLinkBuf)
+	}
+	return &linkReader{linkSearch: linkSearch{l: l}, src: src, buf: buf}
+}
 
-// TextBack turns back the link in the second line of what [Links.Text] gave
-// out, which a tool sends as upload_link_info.
-func (l *Links) TextBack(s string) string { return s }
+// Whole is NewReader for a complete answer. b itself is returned where nothing
+// was turned.
+func (l *Links) Whole(b []byte) []byte {
+	if l == nil {
+		return b
+	}
+	return turnAll(linkSearch{l: l, b: b, final: true})
+}
+
+// writtenBack turns back the links in JSON that a tool writes.
+func (l *Links) writtenBack(b []byte) []byte {
+	if l == nil {
+		return b
+	}
+	return turnAll(linkSearch{l: l, b: b, final: true, back: true})
+}
+
+func turnAll(s linkSearch) []byte {
+	var out []byte
+	from := 0
+	for {
+		at, link, _ := s.next(from)
+		if link == nil {
+			break
+		}
+		out = append(append(out, s.b[from:at.start]...), link...)
+		from = at.end
+	}
+	if from == 0 {
+		return s.b
+	}
+	return append(out, s.b[from:]...)
+}
+
+// Text turns the pre-signed link in the second line of an answer to a form of
+// /upload/... (flow-protocol §3.3). ParseForm turns it back.
+func (l *Links) Text(b []byte) []byte {
+	if l == nil || l.Relay == nil || !bytes.HasPrefix(b, []byte("1\n")) {
+		return b
+	}
+	first, rest, _ := bytes.Cut(b, []byte("\n"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	if !utf8.Valid(line) {
+		return b
+	}
+	link := strings.TrimSuffix(string(line), "\r")
+	relayed, ok := l.Relay(link)
+	if !ok {
+		return b
+	}
+	out := append(append(make([]byte, 0, len(b)+len(relayed)), first...), '\n')
+	return append(append(out, relayed...), rest[len(link):]...)
+}
