@@ -75,7 +75,7 @@ func (p *Parser) ParseREST(r RESTRequest, types *Types, l *Links, maxDepth int) 
 	if !ok {
 		return nil, &ParseError{Flaw: FlawUnknown, Msg: "the path is no route of the REST API for this verb"}
 	}
-	pr := &restParse{rt: rt, op: op, types: types, in: r, maxDepth: maxDepth, out: &REST{Verb: r.Method}}
+	pr := &restParse{rt: rt, op: op, types: types, links: l, in: r, maxDepth: maxDepth, out: &REST{Verb: r.Method}}
 	c := &pr.out.Call
 	info := restMethod(op.method)
 	*c = Call{Kind: KindREST, Method: op.method, Group: info.Group, Writes: info.Writes}
@@ -91,9 +91,6 @@ func (p *Parser) ParseREST(r RESTRequest, types *Types, l *Links, maxDepth int) 
 	if err != nil {
 		return nil, at(err, "REST", op.method)
 	}
-	if l != nil && pr.out.Body != nil {
-		pr.out.Body = l.writtenBack(pr.out.Body)
-	}
 	return pr.out, nil
 }
 
@@ -106,6 +103,7 @@ type restParse struct {
 	in       RESTRequest
 	out      *REST
 	types    *Types
+	links    *Links
 	maxDepth int
 
 	segs   []string // as they are sent
@@ -155,7 +153,9 @@ func (r *restParse) readPath() error {
 			if r.typ, err = r.typeNamed(r.segs[i]); err != nil {
 				return err
 			}
-			r.segs[i] = r.typ
+			if r.op.body != streamBody || r.segs[i] != plural(snakeCase(r.typ)) {
+				r.segs[i] = r.typ
+			} // else a link that the site signed, in the spelling that it chose
 		case "#":
 			if r.id, err = strconv.ParseInt(r.segs[i], 10, 64); err != nil {
 				return shape("the path has an id that is none")
@@ -304,6 +304,7 @@ func (r *restParse) readBody(dec *jsontext.Decoder) error {
 		return err
 	}
 	w := newWalker(dec, body, r.maxDepth)
+	w.links = r.links
 	w.reach, w.types = r.w.reach, r.w.types // what path and query named
 	r.w = w
 	if err := r.members(); err != nil {

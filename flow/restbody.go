@@ -294,12 +294,16 @@ func (r *restParse) data(q *request) (written []string, err error) {
 		if err := q.path(name, UseWrite); err != nil {
 			return err
 		}
-		return r.w.value(func(typ string) error {
+		value, err := r.w.writtenValue(func(typ string) error {
 			if err := r.exactType(typ); err != nil {
 				return err
 			}
 			return q.link(typ)
 		})
+		if err == nil {
+			r.w.linkBack(name, value)
+		}
+		return err
 	})
 	return written, err
 }
@@ -471,7 +475,14 @@ func (r *restParse) completeMember(name string) error {
 func (r *restParse) uploadInfoMember(name string) error {
 	switch name {
 	case "timestamp", "upload_type", "upload_id", "storage_service", "original_filename", "multipart_upload":
-		return r.w.plain(name)
+		start := len(r.w.out)
+		if err := r.w.plain(name); err != nil {
+			return err
+		}
+		if quoted, ok := r.links.quotedBack(r.w.out[start:]); ok {
+			r.w.out = append(r.w.out[:start], quoted...)
+		}
+		return nil
 	case "etags":
 		return r.w.array(name, func(int) error { return r.w.anyText(name) })
 	}
