@@ -36,11 +36,19 @@ type rest struct {
 func (x *exchange) serveREST() {
 	q := &rest{verb: x.r.Method, at: map[string]string{}}
 	x.rec.Kind = RouteREST
+	if found := x.judgeREST(q); len(found) > 0 {
+		x.violate(found...)
+		return
+	}
+	if q.route != nil && q.route.body == fileBody {
+		x.servePut(q)
+		return
+	}
 	if x.readBody() != nil {
 		x.violate("the body ended early or is over the bound")
 		return
 	}
-	if found := x.judgeREST(q); len(found) > 0 {
+	if found := x.judgeRESTBody(q); len(found) > 0 {
 		x.violate(found...)
 		return
 	}
@@ -56,17 +64,19 @@ func (x *exchange) applyREST(q *rest) (*Fault, restAnswer) {
 	who, err := s.callerLocked(q)
 	x.noteREST(q)
 	plan := s.plannedLocked(x.rec)
+	return plan, x.settleREST(plan, q, who, err)
+}
+
+// settleREST answers and records the call. Site.mu is held.
+func (x *exchange) settleREST(plan *Fault, q *rest, who identity, err error) restAnswer {
 	var a restAnswer
 	if plan == nil || plan.After {
-		a = s.restLocked(q, who, err)
+		a = x.site.restLocked(q, who, err)
 	}
-	if plan != nil {
-		x.rec.Fault = plan
-	}
-	x.rec.FaultCode = a.code
-	s.rec.add(x.rec)
+	x.rec.Fault, x.rec.FaultCode, x.rec.File = plan, a.code, q.file
+	x.site.rec.add(x.rec)
 	a.secrets = q.secrets
-	return plan, a
+	return a
 }
 
 // noteREST records what the call is and who makes it. Site.mu is held.
@@ -131,12 +141,10 @@ func (x *exchange) judgeREST(q *rest) []string {
 		return found
 	}
 	x.rec.Method = q.route.word
-	found = append(found, q.route.judgeQuery(pairs)...)
-	found = append(found, x.judgeRESTBody(q)...)
-	if q.early == nil && !acceptable(x.r.Header.Get("Accept")) {
+	if !acceptable(x.r.Header.Get("Accept")) {
 		q.early = &restError{status: http.StatusNotAcceptable, code: codeBad, title: "Not Acceptable"}
 	}
-	return append(found, q.twice()...)
+	return append(found, q.route.judgeQuery(pairs)...)
 }
 
 // place cuts the path after its prefix; false: there is no API of that

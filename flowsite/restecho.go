@@ -20,8 +20,13 @@ func (a *restAnswer) echo(h http.Header) {
 			}
 		}
 		h.Set("Content-Language", url.QueryEscape(s.value))
-		if at := h.Get("Location"); at != "" {
-			h.Set("Location", at+"#"+url.QueryEscape(s.value))
+		h.Add("Set-Cookie", "echo_"+s.name+"="+url.QueryEscape(s.value)+"; path=/")
+		if at := h.Get("Location"); at != "" && !strings.Contains(at, "X-Amz-Signature=") { // a signed link has it within
+			sep := "?"
+			if strings.Contains(at, "?") {
+				sep = "&"
+			}
+			h.Set("Location", at+sep+"echo="+url.QueryEscape(s.value))
 		}
 		a.body = s.into(a.body)
 	}

@@ -104,6 +104,9 @@ const (
 // (415), a body where none belongs or broken JSON is no client's.
 func (x *exchange) judgeRESTBody(q *rest) []string {
 	body := x.rec.Body
+	if q.route == nil {
+		return nil // whatever it is, the answer is the same
+	}
 	switch q.route.body {
 	case noBody:
 		if len(body) > 0 {
@@ -118,7 +121,10 @@ func (x *exchange) judgeRESTBody(q *rest) []string {
 		return q.readAny(body)
 	case jsonBody, vendorBody:
 	}
-	if q.early = q.contentType(x.r.Header); q.early != nil {
+	if err := q.contentType(x.r.Header); q.early != nil || err != nil {
+		if q.early == nil {
+			q.early = err
+		}
 		return nil
 	}
 	if len(body) == 0 {
@@ -137,10 +143,11 @@ func (x *exchange) judgeRESTBody(q *rest) []string {
 		}
 		return nil
 	}
-	if q.route.names == nil {
-		return nil
+	found := q.twice()
+	if q.route.names != nil {
+		found = append(found, judgeNames(q.route.word, m, nil, q.route.names)...)
 	}
-	return judgeNames(q.route.word, m, nil, q.route.names)
+	return found
 }
 
 // readAny reads a body that may be missing.

@@ -79,7 +79,9 @@ func restRoutes() []restRoute {
 	routes = append(routes, socialRoutes()...)
 	routes = append(routes, schemaRoutes()...)
 	routes = append(routes, siteRoutes()...)
-	return append(routes, webhookRoutes()...)
+	routes = append(routes, webhookRoutes()...)
+	// Last: a field of the path is any word.
+	return append(routes, uploadRoutes()...)
 }
 
 const (

@@ -65,7 +65,7 @@ func (c *ctx) restSpec(q *rest) (restAnswer, error) {
 	// JSON is YAML too.
 	a := restOK(map[string]any{
 		"openapi": "3.0.0", "info": map[string]any{"title": "Flow Production Tracking REST API ", "version": "1.x"},
-		"servers": []any{map[string]any{"url": c.opts.URL + "/api/v1.1"}}, "paths": paths,
+		"servers": []any{map[string]any{"url": c.url + "/api/v1.1"}}, "paths": paths,
 	})
 	if strings.HasSuffix(q.path, "yaml") {
 		a.ctype = "application/x-yaml"

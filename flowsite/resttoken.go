@@ -319,7 +319,7 @@ func (c *ctx) mint(t restToken, into *tokenBox, life time.Duration) (string, err
 		owner = t.person.row()
 	}
 	claims := appendJSON(nil, map[string]any{
-		"iss": c.opts.URL, "aud": c.opts.URL, "exp": int(t.expires.Unix()), "iat": int(c.now.Unix()), "jti": id,
+		"iss": c.url, "aud": c.url, "exp": int(t.expires.Unix()), "iat": int(c.now.Unix()), "jti": id,
 		"user": owner, "sudo_as_login": orNil(t.sudo), "auth_type": t.how, "session_uuid": orNil(t.uuid),
 	})
 	enc := base64.RawURLEncoding.EncodeToString

@@ -110,7 +110,8 @@ type Site struct {
 	sessions map[string]*session
 	tokens   restTokens
 	hooks    restHooks
-	hosts    []string // that a request may name; none: any
+	begun    []*restUpload // over REST, the last maxUploads
+	hosts    []string      // that a request may name; none: any
 	rec      record
 	faults   []*planned
 	hook     func(Received)
