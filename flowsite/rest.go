@@ -27,6 +27,9 @@ type rest struct {
 	early        error        // found before anything is looked up, answered after the token
 	signed       bool         // carries a signature of its own instead of a token
 	held         restHeld     // what the token says
+	in           *intake      // the file that was sent
+	kind         string       // the file's content type
+	file         *File        // the file as it was kept
 	secrets      []restSecret // what was sent that mustn't come back
 }
 

@@ -380,6 +380,9 @@ func (x *exchange) servePut(q *rest) {
 	_, err := io.Copy(plan.throttle(x, in), x.r.Body)
 	switch {
 	case errors.Is(err, errPlanned):
+		x.applyPlanned(plan, func() outcome { return outcome{} })
+		x.replyREST(plan, restAnswer{secrets: q.secrets})
+		return
 	case err != nil || x.r.ContentLength >= 0 && in.size != x.r.ContentLength:
 		x.brokeOff()
 		return
