@@ -124,10 +124,10 @@ func says(tb testing.TB, text, want string) {
 func (c restCaller) grant(kv ...string) restAnswer {
 	c.tb.Helper()
 	c.token = ""
-	return c.send(http.MethodPost, "/auth/access_token", pairs(kv...).Encode(), form)
+	return c.send(http.MethodPost, "/auth/access_token", formOf(kv...).Encode(), form)
 }
 
-func pairs(kv ...string) url.Values {
+func formOf(kv ...string) url.Values {
 	v := url.Values{}
 	for i := 0; i < len(kv); i += 2 {
 		v.Set(kv[i], kv[i+1])
@@ -214,7 +214,7 @@ func TestEachGrantGivesTokens_5_2(t *testing.T) {
 		for _, inQuery := range []bool{false, true} {
 			a := c.grant(kv...)
 			if inQuery {
-				a = c.send(http.MethodPost, "/auth/access_token?"+pairs(kv...).Encode(), "")
+				a = c.send(http.MethodPost, "/auth/access_token?"+formOf(kv...).Encode(), "")
 			}
 			if o := a.ok(http.StatusOK).object(); o["token_type"] != "Bearer" || o["expires_in"] != 600.0 || len(o) != 4 {
 				t.Errorf("%v", o)
@@ -260,17 +260,17 @@ func TestTokenFormIsReadStrictly_5_2(t *testing.T) {
 	s := newSite(t, flowsite.Options{})
 	c := restCaller{tb: t, site: s, prefix: "/api/v1"}
 	for why, body := range map[string]string{
-		"session_token with the grant client": pairs(scriptGrant("session_token", "x")...).Encode(),
-		"sudo_as_login with the grant":        pairs(scriptGrant("sudo_as_login", "ann")...).Encode(),
-		"the scope is everything":             pairs(scriptGrant("scope", "everything")...).Encode(),
-		"the query repeats client_id":         pairs(scriptGrant()...).Encode() + "&client_id=x",
-		"the query has novalue":               pairs(scriptGrant()...).Encode() + "&novalue",
+		"session_token with the grant client": formOf(scriptGrant("session_token", "x")...).Encode(),
+		"sudo_as_login with the grant":        formOf(scriptGrant("sudo_as_login", "ann")...).Encode(),
+		"the scope is everything":             formOf(scriptGrant("scope", "everything")...).Encode(),
+		"the query repeats client_id":         formOf(scriptGrant()...).Encode() + "&client_id=x",
+		"the query has novalue":               formOf(scriptGrant()...).Encode() + "&novalue",
 	} {
 		violatedREST(t, s, c.send(http.MethodPost, "/auth/access_token", body, form), why)
 	}
-	violatedREST(t, s, c.send(http.MethodPost, "/auth/access_token?client_id=publish", pairs(scriptGrant()...).Encode(), form), "client_id is in the query and in the body")
+	violatedREST(t, s, c.send(http.MethodPost, "/auth/access_token?client_id=publish", formOf(scriptGrant()...).Encode(), form), "client_id is in the query and in the body")
 	c.token = "x"
-	violatedREST(t, s, c.send(http.MethodPost, "/auth/access_token", pairs(scriptGrant()...).Encode(), form), "the token endpoint is sent a token")
+	violatedREST(t, s, c.send(http.MethodPost, "/auth/access_token", formOf(scriptGrant()...).Encode(), form), "the token endpoint is sent a token")
 }
 
 func violatedREST(tb testing.TB, s *flowsite.Site, a restAnswer, why string) {
