@@ -18,7 +18,7 @@ const Other = "other"
 func Groups() []string {
 	return []string{
 		"read", "create", "update", "delete", "revive", "follow", "schema", "schedule",
-		"preferences", "presets", "named", "info", "batch", "session", "none",
+		"preferences", "upload", "download", "presets", "named", "info", "batch", "session", "none",
 	}
 }
 

@@ -126,7 +126,8 @@ type Event struct {
 	DroppedAuth []string
 	SudoAsLogin string
 	SessionUUID string
-	// BytesIn is the length of the caller's body.
+	// BytesIn is the length of the caller's body; of a call with a file, in its
+	// outcome.
 	BytesIn int64
 
 	// What became of it: Outcome; Status, Fault, Hold and Total also of a

@@ -283,6 +283,9 @@ func (x *exchange) describe(e *audit.Event) {
 	if x.retried != "" {
 		e.KeyVersion = x.cred.Version
 	}
+	if kind == audit.Outcome && x.meter != nil { // what came after the intent was written
+		e.BytesIn = x.meter.n
+	}
 }
 
 func (x *exchange) asked(e *audit.Event) {
