@@ -81,25 +81,34 @@ func (s *linkSearch) next(from int) (at span, link []byte, stop int) {
 // slashes finds the next place, at from or later, where two slashes follow each
 // other; -1 for none. The first may stand a little before it.
 func (s *linkSearch) slashes(from int) int {
-	const escaped = `\u002f`
 	b := s.b
 	esc := s.escapedSlashes(from)
-	for i := from; ; i++ {
+	for i := from; i < len(b); i++ {
 		n := bytes.IndexByte(b[i:], '/')
 		if n < 0 || i+n > esc {
 			break
 		}
-		i += n
-		switch rest, before := b[i+1:], bytes.TrimSuffix(b[:i], []byte(`\`)); {
-		case len(rest) > 0 && rest[0] == '/', bytes.HasPrefix(rest, []byte(`\/`)), isSlashEscape(rest),
-			len(before) >= len(escaped) && isSlashEscape(before[len(before)-len(escaped):]):
+		if i += n; i+1 < len(b) && b[i+1] == '/' {
 			return i
+		}
+		if i+1 < len(b) && b[i+1] == '\\' || i > 0 && (b[i-1] == '\\' || b[i-1]|0x20 == 'f') {
+			if isDouble(b, i) {
+				return i
+			}
 		}
 	}
 	if esc < len(b) {
 		return esc
 	}
 	return -1
+}
+
+// isDouble says whether an escaped slash follows the one at i, or precedes it.
+func isDouble(b []byte, i int) bool {
+	rest, before := b[i+1:], bytes.TrimSuffix(b[:i], []byte(`\`))
+	const escaped = len(`\u002f`)
+	return bytes.HasPrefix(rest, []byte(`\/`)) || isSlashEscape(rest) ||
+		len(before) >= escaped && isSlashEscape(before[len(before)-escaped:])
 }
 
 // escapedSlashes finds two slashes that are both written as \u002f; len(b) for

@@ -131,12 +131,7 @@ func (s *Scrubber) step(b []byte, final bool) (out, rest []byte, n int) {
 		if !ok || m.start >= stop {
 			break
 		}
-		if begin, _, ok := escapeOver(b[from:], m.start-from); ok {
-			m.start = from + begin
-		}
-		if _, end, ok := escapeOver(b[m.start:], m.end-m.start); ok {
-			m.end = min(m.start+end, len(b))
-		}
+		m = wholeEscapes(b, from, m)
 		out = append(append(out, b[from:m.start]...), Redacted...)
 		from = m.end
 		n++
@@ -146,6 +141,18 @@ func (s *Scrubber) step(b []byte, final bool) (out, rest []byte, n int) {
 		return b[:stop], b[stop:], 0
 	}
 	return append(out, b[from:stop]...), b[stop:], n
+}
+
+// wholeEscapes makes what was found begin and end outside of escapes of JSON. b
+// was replaced up to from.
+func wholeEscapes(b []byte, from int, m span) span {
+	if begin, _, ok := escapeOver(b[from:], m.start-from); ok {
+		m.start = from + begin
+	}
+	if _, end, ok := escapeOver(b[m.start:], m.end-m.start); ok {
+		m.end = min(m.start+end, len(b))
+	}
+	return m
 }
 
 // Reader scrubs a stream: every split of the source gives the same bytes.

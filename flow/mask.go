@@ -1,0 +1,102 @@
+package flow
+
+import "io"
+
+// Mask stands in a file for each byte of a key: what is found keeps its length,
+// so that Content-Length and ranges still hold.
+const Mask = '*'
+
+// minMaskBuf is the shortest scratch space of a [MaskReader]. Files are large,
+// and what is read at once is searched at once.
+const minMaskBuf = 256 << 10
+
+// MaskReader scrubs a file: every split of the source gives the same bytes, as
+// many as were read. It finds what a [Reader] finds, but no fields.
+type MaskReader struct {
+	src   io.Reader
+	s     *Scrubber
+	buf   []byte
+	held  []byte // at the end of what was read: not yet decided
+	ready []byte // decided, not yet handed out
+	err   error
+	n     int
+}
+
+// NewMaskReader scrubs src. buf is scratch space, used until the end; less than
+// 256 KiB is replaced.
+//
+// A key that is cut by the bounds of a range is not found: the proxy must not
+// let a file be fetched in pieces shorter than a key from a site that echoes.
+func (s *Scrubber) NewMaskReader(src io.Reader, buf []byte) *MaskReader {
+	if most := max(minMaskBuf, 2*(s.keys.longest+2*maxUnit)); len(buf) < most {
+		buf = make([]byte, most)
+	}
+	return &MaskReader{src: src, s: s, buf: buf}
+}
+
+// Redactions says how many keys were masked so far.
+func (r *MaskReader) Redactions() int { return r.n }
+
+// Read hands out scrubbed bytes.
+func (r *MaskReader) Read(p []byte) (int, error) {
+	for len(r.ready) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.fill()
+	}
+	n := copy(p, r.ready)
+	r.ready = r.ready[n:]
+	return n, nil
+}
+
+// WriteTo spares [io.Copy] a buffer and a copy.
+func (r *MaskReader) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		n, err := w.Write(r.ready)
+		written += int64(n)
+		if r.ready = r.ready[n:]; err == nil && len(r.ready) > 0 {
+			err = io.ErrShortWrite
+		}
+		switch {
+		case err != nil:
+			return written, err
+		case r.err == io.EOF: //nolint:errorlint // as readers must return it
+			return written, nil
+		case r.err != nil:
+			return written, r.err
+		}
+		r.fill()
+	}
+}
+
+func (r *MaskReader) fill() {
+	kept := copy(r.buf, r.held)
+	n, err := r.src.Read(r.buf[kept:])
+	r.err = err
+	r.ready, r.held = r.mask(r.buf[:kept+n], err != nil)
+}
+
+// mask overwrites what is found in b and splits it where it is decided.
+func (r *MaskReader) mask(b []byte, final bool) (ready, held []byte) {
+	stop := len(b)
+	if !final {
+		stop = r.s.keys.cut(b)
+	}
+	find := search{f: r.s.keys, b: b}
+	from := 0
+	for {
+		m, ok := find.next(from)
+		if !ok || m.start >= stop {
+			break
+		}
+		m = wholeEscapes(b, from, m)
+		for i := m.start; i < m.end; i++ {
+			b[i] = Mask
+		}
+		from = m.end
+		r.n++
+	}
+	stop = max(stop, from)
+	return b[:stop], b[stop:]
+}
