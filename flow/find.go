@@ -31,6 +31,7 @@ type finder struct {
 	escaped [256][]wordPlace // by the first byte of the escaped character
 	worth   [256]bool        // an escaped character that is, or begins, one of a word
 	wide    bool             // some word has a character beyond ASCII
+	may     [256]bool        // what may be a byte of a word's spelling
 	intros  []byte           // what an escape may begin with
 	longest int              // the longest spelling of a word
 }
@@ -68,8 +69,43 @@ func newFinder(words [][]byte, intros string) *finder {
 	for c := range f.worth {
 		f.worth[c] = len(f.escaped[c]) > 0 || c == '\\' || c == '%' || c == '&'
 		f.wide = f.wide || c >= utf8.RuneSelf && f.worth[c]
+		f.may[c] = begins(byte(c)) || strings.IndexByte(";#", byte(c)) >= 0 || //nolint:gosec // below 256
+			c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	}
+	for _, w := range f.words {
+		for _, c := range w {
+			f.may[c] = true
+		}
 	}
 	return f
+}
+
+// longRun is from where on the end of a run is not looked for, in bytes.
+const longRun = 4 << 10
+
+// nextRun finds the next run, at from or later, of bytes that may all be of a
+// word's spelling and that is long enough for one: no spelling is shorter than
+// its word. In text there are many, in compressed data next to none, and looking
+// at every window's last bytes tells.
+func (f *finder) nextRun(b []byte, from int) span {
+	for i := from; i+f.window <= len(b); {
+		j := i + f.window - 1
+		for j >= i && f.may[b[j]] {
+			j--
+		}
+		if j >= i {
+			i = j + 1
+			continue
+		}
+		end := i + f.window
+		for end < len(b) && f.may[b[end]] {
+			if end++; end-i == longRun {
+				return span{i, len(b)}
+			}
+		}
+		return span{i, end}
+	}
+	return span{len(b), len(b)}
 }
 
 func (f *finder) addEscaped(i int, w []byte) {

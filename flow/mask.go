@@ -79,23 +79,27 @@ func (r *MaskReader) fill() {
 
 // mask overwrites what is found in b and splits it where it is decided.
 func (r *MaskReader) mask(b []byte, final bool) (ready, held []byte) {
+	f := r.s.keys
 	stop := len(b)
 	if !final {
-		stop = r.s.keys.cut(b)
+		stop = f.cut(b)
 	}
-	find := search{f: r.s.keys, b: b}
 	from := 0
-	for {
-		m, ok := find.next(from)
-		if !ok || m.start >= stop {
-			break
+	for run := f.nextRun(b, 0); run.start < stop; run = f.nextRun(b, max(from, run.end)) {
+		// With a little behind the run: what an escape is may be told by that.
+		find := search{f: f, b: b[:min(len(b), run.end+maxUnit)]}
+		for at := run.start; ; at = from {
+			m, ok := find.next(at)
+			if !ok || m.start >= stop {
+				break
+			}
+			m = wholeEscapes(b, from, m)
+			for i := m.start; i < m.end; i++ {
+				b[i] = Mask
+			}
+			from = m.end
+			r.n++
 		}
-		m = wholeEscapes(b, from, m)
-		for i := m.start; i < m.end; i++ {
-			b[i] = Mask
-		}
-		from = m.end
-		r.n++
 	}
 	stop = max(stop, from)
 	return b[:stop], b[stop:]
