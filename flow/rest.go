@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -89,7 +90,10 @@ func (p *Parser) ParseREST(r RESTRequest, types *Types, l *Links, maxDepth int) 
 		p.decoders.Put(dec)
 	}
 	if err != nil {
-		return nil, at(err, "REST", op.method)
+		if pe, ok := errors.AsType[*ParseError](err); ok {
+			pe.Method = op.method
+		}
+		return nil, err
 	}
 	return pr.out, nil
 }

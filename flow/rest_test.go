@@ -3,6 +3,7 @@ package flow_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -177,22 +178,259 @@ func sent(r *flow.REST) string {
 	return s
 }
 
-// TestRESTRefuses: what is not exactly a call is none.
+const uuid = "0a9d4cc2-7f2b-4d6e-9b1a-000000000001"
+
+// TestRESTRefuses: what is not exactly a call is none. Each line says why.
 func TestRESTRefuses(t *testing.T) {
-	for _, line := range []string{
-		"GET /entity/shots/", "GET /entity//1", "GET /entity/shots/01", "GET /entity/shots/1.json", "GET /entity/sh%6fts", "GET /entity/nonsense", "GET /entity/api_users.json",
-		"PATCH /entity/shots/1", "GET /x", "GET entity",
-		"GET /entity/shots?fields=code&fields=id", "GET /entity/shots?x=1", "GET /entity/shots?filter[a][b]=1", "GET /entity/shots?page[x]=1", "GET /entity/shots?filter=1", "GET /entity/shots?fields=a,,b",
-		`GET /entity/shots {"a":1}`, `POST /entity/shots {"a":1,"a":2}`, `POST /entity/shots {"a":1} x`, `POST /entity/shots [1]`,
-		`POST /entity/Shot/_search {"filters":[["a","is"]]}`, `POST /entity/Shot/_search {"filters":[],"x":1}`,
+	for why, lines := range map[string][]string{
+		"no route": {
+			"GET /entity/shots/", "GET /entity//1", "GET /entity/shots/01", "GET /entity/shots/-1", "GET /entity/shots/+1", "GET /entity/shots/1.json",
+			"GET /entity/sh%6fts", "GET /entity/api_users.json", "GET /entity/./shots", "GET /entity/../entity/shots", "GET //entity/shots", "GET /entity;x/shots",
+			"GET /entity/shots/1/entity.Shot.code", "GET /entity/shots/99999999999999999999", "GET entity", "GET .2/entity/shots", "GET /x", "GET /spec.xml", "GET /spec.json/",
+			"PATCH /entity/shots/1", "HEAD /entity/shots", "get /entity/shots", "OPTIONS /entity/shots", "POST /entity/shots/1/_revive", "POST /entity/shots/1/_upload_complete",
+			"GET /entity/_batch", "POST /entity/_batch//", "GET /entity/_batch/", "GET /exports/page/1", "GET /exports/page/1.csv.gz", "GET /exports/page/x.csv", "GET /exports/page/1/a%20b.csv", "GET /exports/page/1/.csv",
+			"GET /webhook/hooks/1", "GET /webhook/hooks/../hooks", "GET /webhook/hooks/" + uuid + "x", "POST /auth/access_token x", "GET /entity/shots/1/image/2/3/4/5",
+			"PUT /preferences", "GET /entity/shots/1/_other", "GET /schema/Shot/other", "GET /internal_api/session",
+		},
+		"type": {
+			"GET /entity/nonsense", "GET /entity/sho", "GET /entity/shotss", "GET /entity/users", "GET /entity/h_uman_users", "GET /entity/Shot-1", "GET /schema/users",
+			"GET /entity/shots/1/following", "GET /entity/tasks/1/thread_contents", `POST /entity/client_users/1/follow {"entities":[{"record_id":1,"entity":"Shot"}]}`, `PUT /entity/shots/1/_update_last_accessed {"user_id":1}`,
+			"GET /entity/human_users/1/following?entity=x", `POST /entity/_batch {"requests":[{"request_type":"delete","entity":"x","record_id":1}]}`,
+			`POST /entity/human_users/1/follow {"entities":[{"record_id":1,"entity":"x"}]}`, `POST /entity/_text_search {"text":"a","entity_types":{"shots":[]}}`, `POST /webhook/hooks {"entity_types":{"shots":{}}}`,
+			`POST /entity/shots {"a":{"type":"api_users","id":1}}`, `POST /entity/shots {"a":[{"type":"x y","id":1}]}`, "GET /entity/shots/1/activity_stream?entity_fields[shots]=code", `POST /hierarchy/_expand {"path":"/","entity_fields":{"SHOT":["code"]}}`,
+		},
+		"query": {
+			"GET /entity/shots?fields=code&fields=id", "GET /entity/shots?fields=code&%66ields=id", "GET /entity/shots?x=1", "GET /entity/shots?FIELDS=id", "GET /entity/shots?filter[a][b]=1", "GET /entity/shots?filter[]=1", "GET /entity/shots?filter[a=1", "GET /entity/shots?filter=1",
+			"GET /entity/shots?filter[a.b]=1", "GET /entity/shots?filter[a.shot.b]=1", "GET /entity/shots?page[x]=1", "GET /entity/shots?page=1", "GET /entity/shots?page[size]=x", "GET /entity/shots?page[size]=-1", "GET /entity/shots?fields[]=a", "GET /entity/shots?fields[Shot]=a",
+			"GET /entity/shots?fields=a,,b", "GET /entity/shots?fields=a,", "GET /entity/shots?fields=a.b", "GET /entity/shots?fields=a;b=c", "GET /entity/shots?fields", "GET /entity/shots?=a", "GET /entity/shots?fields=a&", "GET /entity/shots?fields=%zz", "GET /entity/shots?fields=%00a", "GET /entity/shots?fields=%ff",
+			"GET /entity/shots?sort=--a", "GET /entity/shots?sort=+a", "GET /entity/shots?options[fields]=a", "GET /entity/shots?options[x]=a", "GET /entity/shots?revive=1", "GET /entity/shots/1?sort=a", "GET /entity/shots/1?filter[a]=1", "GET /entity/shots/1?page[size]=1",
+			"DELETE /entity/shots/1?revive=1", "POST /entity/shots/1", "POST /entity/shots/1?revive=false", "POST /entity/shots/1?revive=", `POST /entity/shots?fields=a {"code":1}`, `POST /entity/shots?code=1 {"code":1}`, `PUT /entity/shots/1?code=1 {"code":1}`, `POST /entity/shots/_search?filter[a]=1 {"filters":[]}`, `POST /entity/shots/_summarize?fields=a {"filters":[]}`,
+			"GET /entity/shots/1/image?alt=x", "GET /entity/shots/1/image?fields=a", "GET /entity/shots/1/relationships/a?fields=b", "GET /entity/shots/1/followers?x=1", "GET /preferences?x=1", "GET /schema?x=1", "DELETE /schema/Shot/fields/sg_x?revive=true", "POST /schema/Shot/fields/sg_x",
+			"GET /entity/notes/1/_upload?signature=x", "GET /entity/notes/1/_upload?part_number=2", "PUT /entity/notes/1/_upload?multipart_upload=true", "PUT /entity/notes/1/_upload?sudo_as_login=joe", "GET /entity/shots?sudo_as_login=joe", "GET /entity/shots?access_token=x", "GET /?x=1", "GET /license_info?x=1", "GET /webhook/hooks?entity_type=Shot", `PUT /schedule/work_day_rules?project_id=1 {"date":"x"}`,
+		},
+		"body": {
+			`GET /entity/shots {"a":1}`, `DELETE /entity/shots/1 {}`, `POST /entity/shots/1?revive=1 {"a":1}`, `POST /entity/shots/1?revive=1 []`, "POST /entity/shots", "PUT /entity/shots/1",
+			`POST /entity/shots {"a":1,"a":2}`, `POST /entity/shots {"a":1,"\u0061":2}`, `POST /entity/shots {"a":1} x`, `POST /entity/shots {"a":1}{}`, `POST /entity/shots [1]`, `POST /entity/shots {"a":NaN}`, "POST /entity/shots {\"a\":\"\xff\"}", `POST /entity/shots {"a":"\u0000"}`, `POST /entity/shots {"a.Shot.b":1}`, `POST /entity/shots {"":1}`, "POST /entity/shots \ufeff{}",
+			`POST /entity/shots {"a":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}`,
+			`POST /entity/Shot/_search {"filters":[["a","is"]]}`, `POST /entity/Shot/_search {"filters":[["a"]]}`, `POST /entity/Shot/_search {"filters":[[]]}`, `POST /entity/Shot/_search {"filters":["a","is",1]}`, `POST /entity/Shot/_search {"filters":[{"path":"a","relation":"is","values":[1]}]}`, `POST /entity/Shot/_search {"filters":{}}`, `POST /entity/Shot/_search {"filters":[["a",1,1]]}`, `POST /entity/Shot/_search {"filters":[[1,"is",1]]}`,
+			`POST /entity/Shot/_search {"filters":{"conditions":[],"x":1}}`, `POST /entity/Shot/_search {"filters":{"conditions":{}}}`, `POST /entity/Shot/_search {"filters":{"conditions":[{"path":"a","relation":"is","values":[1]}]}}`, `POST /entity/Shot/_search {"filters":[["a.b","is",1]]}`,
+			`POST /entity/Shot/_search {"filters":[],"x":1}`, `POST /entity/Shot/_search {"filters":[],"Filters":[]}`, `POST /entity/Shot/_search {"fields":{"Shot":["a"]}}`, `POST /entity/Shot/_search {"fields":["a b"]}`, `POST /entity/Shot/_search {"fields":[1]}`, `POST /entity/Shot/_search {"sort":[{"field_name":"a"}]}`, `POST /entity/Shot/_search {"page":{"x":1}}`, `POST /entity/Shot/_search {"page":[]}`, `POST /entity/Shot/_search {"options":{"x":1}}`, `POST /entity/Shot/_search {"options":{"return_only":{}}}`,
+			`POST /entity/Shot/_summarize {"summary_fields":[{"field":"id","x":1}]}`, `POST /entity/Shot/_summarize {"fields":["a"]}`, `POST /entity/_text_search {"text":"a","sort":"x"}`, `POST /entity/_text_search {"text":"a","entity_types":["Shot"]}`, `POST /entity/_text_search {"text":"a","project_ids":[1]}`,
+			`POST /entity/_batch []`, `POST /entity/_batch {"requests":[{"request_type":"read","entity":"Shot"}]}`, `POST /entity/_batch {"requests":[{"entity":"Shot"}]}`, `POST /entity/_batch {"requests":[{"request_type":"delete","record_id":1}]}`, `POST /entity/_batch {"requests":[{"request_type":"delete","entity":"Shot","record_id":1,"data":{}}]}`, `POST /entity/_batch {"requests":[{"request_type":"create","entity":"Shot","record_id":1}]}`, `POST /entity/_batch {"requests":[{"request_type":"create","entity":"Shot","type":"Task"}]}`, `POST /entity/_batch {"requests":[{"request_type":"create","entity":"Shot","options":{"x":1}}]}`, `POST /entity/_batch {"requests":[],"x":1}`,
+			`POST /entity/human_users/1/follow {"entities":[]}`, `POST /entity/human_users/1/follow {"entities":[{"record_id":1}]}`, `POST /entity/human_users/1/follow {"entities":[{"record_id":1,"entity":"Shot","type":"Task"}]}`, `PUT /entity/shots/1/unfollow {"user":1}`,
+			`POST /entity/notes/1/_upload {"upload_info":{"url":"x"}}`, `POST /entity/notes/1/_upload {"upload_info":[]}`, `POST /entity/notes/1/_upload {"upload_data":{"description":"x"}}`, `POST /entity/notes/1/_upload/multipart_abort {"upload_info":{}}`,
+			`POST /hierarchy/_search {"path":"/"}`, `POST /hierarchy/_expand {"entity_fields":[{"fields":["a"]}]}`, `PUT /preferences/update {"x":1}`, `PUT /preferences/update "x"`, `PUT /schedule/work_day_rules {"x":1}`, `POST /subscription_seat/user_subscriptions {"x":"y"}`, `POST /subscription_seat/user_subscriptions {"1":{}}`,
+			`POST /webhook/hooks {"entity_types":{"Shot":{"x":[]}}}`, `POST /webhook/hooks {"entity_types":{"Shot":[]}}`, `POST /webhook/hooks {"x":1}`, `PUT /webhook/deliveries/` + uuid + ` {"url":"x"}`, `POST /webhook/hooks/` + uuid + `/test_connection {"url":"x"}`, `POST /schema/Shot/fields {"x":1}`, `POST /schema/Shot/fields/a?revive=true {"data_type":"x"}`, `POST /transcode/attachment_metadata/1 {"url":"x"}`, `PUT /entity/notes/1/_upload x`,
+		},
 	} {
-		r, err := parseREST(line)
-		if err == nil {
-			t.Errorf("%s: %s", line, said(&r.Call))
-			continue
+		for _, line := range lines {
+			r, err := parseREST(line)
+			if err == nil {
+				t.Errorf("%s: %s: %s", why, line, said(&r.Call))
+				continue
+			}
+			if _, ok := errors.AsType[*flow.ParseError](err); !ok || r != nil {
+				t.Errorf("%s: %s: %T %v", why, line, err, r)
+			}
+			if strings.Contains(err.Error(), "joe") || strings.ContainsAny(err.Error(), "\x00\xff") {
+				t.Errorf("%s: %s: the error quotes the call: %v", why, line, err)
+			}
+			if what, _ := flowOf(err); why == "no route" && what != flow.FlawUnknown {
+				t.Errorf("%s: %s: %v", why, line, err)
+			}
 		}
-		if _, ok := errors.AsType[*flow.ParseError](err); !ok {
-			t.Errorf("%s: %T", line, err)
+	}
+}
+
+func flowOf(err error) (flow.Flaw, string) {
+	p, _ := errors.AsType[*flow.ParseError](err)
+	if p == nil {
+		return "", ""
+	}
+	return p.Flaw, p.Method
+}
+
+func TestRESTRoute(t *testing.T) {
+	for _, tt := range []struct {
+		verb, path string
+		ok, other  bool
+	}{
+		{"GET", "/api/v1", true, false},
+		{"GET", "/api/v1/", true, false},
+		{"GET", "/api/v1.1/entity/shots", true, false},
+		{"GET", "/api/v1.x/entity/shots", true, false},
+		{"POST", "/api/v1/entity/_batch/", true, false},
+		{"PATCH", "/api/v1/entity/shots/1", false, true},
+		{"HEAD", "/api/v1/entity/shots", false, true},
+		{"DELETE", "/api/v1/license_info", false, true},
+		{"GET", "/api/v1.2/entity/shots", false, false},
+		{"GET", "/api/v2", false, false},
+		{"GET", "/api/v11", false, false},
+		{"GET", "/api", false, false},
+		{"GET", "api/v1", false, false},
+		{"GET", "/api/v1?x", false, false},
+		{"GET", "/api/v1/entity/shots/T/F", false, false},
+		{"GET", "/api/v1/entity/T/T", false, false},
+	} {
+		if ok, other := flow.RESTRoute(tt.verb, tt.path); ok != tt.ok || other != tt.other {
+			t.Errorf("%s %s: %v %v", tt.verb, tt.path, ok, other)
+		}
+	}
+}
+
+// TestRESTPrefix: the two that the site has are kept, the documentation's is
+// what it stands for.
+func TestRESTPrefix(t *testing.T) {
+	for path, want := range map[string]string{
+		"/api/v1/entity/shots": "/api/v1/entity/Shot", "/api/v1.1/entity/shots": "/api/v1.1/entity/Shot", "/api/v1.x/entity/shots": "/api/v1/entity/Shot",
+		"/api/v1": "/api/v1", "/api/v1.1/": "/api/v1.1", "/api/v1.x": "/api/v1",
+	} {
+		r, err := new(flow.Parser).ParseREST(flow.RESTRequest{Method: "GET", Path: path}, flow.NewTypes(), nil, 8)
+		if err != nil || r.Path != want {
+			t.Errorf("%s: %v %v", path, r, err)
+		}
+	}
+}
+
+// TestRESTContentTypes: a body has the one type that its route takes.
+func TestRESTContentTypes(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		ct   []string
+		ok   bool
+	}{
+		{`POST /entity/shots {"a":1}`, []string{"application/json"}, true},
+		{`POST /entity/shots {"a":1}`, []string{"application/json; charset=utf-8"}, true},
+		{`POST /entity/shots {"a":1}`, []string{`Application/JSON;charset="UTF-8"`}, true},
+		{`POST /entity/shots {"a":1}`, nil, false},
+		{`POST /entity/shots {"a":1}`, []string{"application/json", "application/json"}, false},
+		{`POST /entity/shots {"a":1}`, []string{"application/json, text/plain"}, false},
+		{`POST /entity/shots {"a":1}`, []string{"application/json; charset=latin1"}, false},
+		{`POST /entity/shots {"a":1}`, []string{"application/json; boundary=x"}, false},
+		{`POST /entity/shots {"a":1}`, []string{"text/plain"}, false},
+		{`POST /entity/shots {"a":1}`, []string{arrayType}, false},
+		{`POST /entity/shots {"a":1}`, []string{"application/x-www-form-urlencoded"}, false},
+		{`POST /entity/shots/_search {"filters":[]}`, []string{arrayType}, true},
+		{`POST /entity/shots/_search {"filters":[]}`, []string{hashType}, false},
+		{`POST /entity/shots/_search {"filters":{}}`, []string{hashType + "; charset=utf-8"}, true},
+		{`POST /entity/shots/_search {"filters":[]}`, []string{"application/json"}, false},
+		{`POST /hierarchy/_expand {"path":"/"}`, []string{arrayType}, false},
+		{"GET /entity/shots", []string{"application/json"}, true}, // shotgun-nodejs sends it with every call
+		{"DELETE /entity/shots/1", []string{"application/json"}, true},
+		{"PUT /entity/notes/1/_upload", []string{"image/png"}, true},
+		{"PUT /entity/notes/1/_upload", []string{"image/png; x=y"}, false},
+		{"PUT /entity/notes/1/_upload", []string{"image/png", "image/png"}, false},
+	} {
+		in := restCall(tt.line)
+		in.ContentType = tt.ct
+		r, err := new(flow.Parser).ParseREST(in, flow.NewTypes(), nil, 8)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s %v: %v", tt.line, tt.ct, err)
+		}
+		if err == nil && strings.Contains(r.ContentType, ";") {
+			t.Errorf("%s: sent as %q", tt.line, r.ContentType)
+		}
+	}
+	if r := rest(t, "PUT /entity/notes/1/_upload"); !r.Stream || r.Body != nil {
+		t.Error("an upload does not stream")
+	}
+}
+
+// TestRESTNamesSecretFields: wherever a credential field is named, the call
+// touches it, and is refused for it.
+func TestRESTNamesSecretFields(t *testing.T) {
+	for _, line := range []string{
+		"GET /entity/api_users?fields=salted_password", "GET /entity/shots?fields=created_by.ApiUser.salted_password", "GET /entity/api_users?filter[salted_password]=a", "GET /entity/shots?filter[created_by.ApiUser.Salted_Password]=a", "GET /entity/api_users?sort=-salted_password",
+		"GET /entity/api_users/1?fields=salted_password", "GET /entity/api_users/1/salted_password", "GET /entity/api_users/1/salted_password?alt=original", "GET /entity/api_users/1/relationships/salted_password",
+		`POST /entity/api_users/_search {"fields":["salted_password"]}`, `POST /entity/api_users/_search {"filters":[["salted_password","starts_with","a"]]}`, `POST /entity/shots/_search {"filters":{"logical_operator":"and","conditions":[{"logical_operator":"or","conditions":[["created_by.HumanUser.password_proxy","is","a"]]}]}}`, `POST /entity/api_users/_search {"sort":"salted_password"}`,
+		`POST /entity/api_users/_search {"additional_filter_presets":[{"preset_name":"X","by":"a.salted_password"}]}`,
+		`POST /entity/api_users/_summarize {"summary_fields":[{"field":"salted_password","type":"count"}]}`, `POST /entity/api_users/_summarize {"grouping":[{"field":"salted_password","type":"exact"}]}`,
+		`POST /entity/_text_search {"text":"salted_password","entity_types":{"Shot":[]}}`, `POST /entity/_text_search {"entity_types":{"ApiUser":[["salted_password","is",1]]}}`, `POST /entity/_text_search {"entity_types":{"ApiUser":[]},"sort":"salted_password"}`,
+		`POST /entity/human_users {"password_proxy":"x"}`, `PUT /entity/human_users/1 {"password_proxy":"x"}`, `PUT /entity/human_users/1?options[fields]=password_proxy {"a":"x"}`,
+		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"HumanUser","record_id":1,"data":{"password_proxy":"x"}}]}`, `POST /entity/_batch {"requests":[{"request_type":"update","entity":"HumanUser","record_id":1,"options":{"fields":"a,password_proxy"}}]}`,
+		"GET /entity/shots/1/activity_stream?entity_fields[ApiUser]=salted_password", "GET /entity/notes/1/thread_contents?entity_fields[Note]=user.ApiUser.salted_password",
+		`POST /hierarchy/_expand {"path":"/","seed_entity_field":"ApiUser.salted_password"}`, `POST /hierarchy/_expand {"path":"/ApiUser/salted_password"}`, `POST /hierarchy/_expand {"entity_fields":[{"entity":"ApiUser","fields":["salted_password"]}]}`, `POST /hierarchy/_search {"root_path":"/salted_password"}`,
+		`POST /webhook/hooks {"entity_types":{"ApiUser":{"update":["salted_password"]}}}`, "DELETE /schema/ApiUser/fields/salted_password", "GET /entity/api_users/1/salted_password/_upload?filename=a", "GET /preferences?prefs=salted_password",
+	} {
+		r := rest(t, line)
+		calls := append([]flow.Call{r.Call}, r.Call.Parts...)
+		if !slices.ContainsFunc(calls, func(c flow.Call) bool {
+			return slices.ContainsFunc(c.Touches, func(x flow.Touch) bool { return flow.IsSecretField(x.Field) })
+		}) {
+			t.Errorf("%s: %s", line, said(&r.Call))
+		}
+	}
+}
+
+// TestRESTFilter says whose answers are held against what may be read.
+func TestRESTFilter(t *testing.T) {
+	for line, want := range map[string]string{
+		"GET /entity/shots": "records", "GET /entity/shots?fields=": "records", "GET /entity/shots?fields=*": "records", "GET /entity/shots?fields=code,*": "records", "GET /entity/shots?fields=code": "",
+		"GET /entity/shots/1": "records", "GET /entity/shots/1?fields=code": "", "GET /entity/shots/1/relationships/a": "records linked", "GET /entity/shots/1/image": "",
+		`POST /entity/shots/_search {"filters":[]}`: "records", `POST /entity/shots/_search?fields=code {"filters":[]}`: "", `POST /entity/shots/_search {"fields":["code"]}`: "", `POST /entity/shots/_search {"fields":[]}`: "records", `POST /entity/shots/_search?fields=code {"fields":null}`: "records", `POST /entity/shots/_search?fields=code {"fields":"*"}`: "records",
+		`POST /entity/shots {"a":1,"b":2}`: "records [[a b]]", `PUT /entity/shots/1 {"a":1}`: "records [[a]]", `PUT /entity/shots/1 {}`: "records [[]]", "POST /entity/shots/1?revive=1": "records [[]]", "DELETE /entity/shots/1": "",
+		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"a":1}},{"request_type":"delete","entity":"Shot","record_id":1},{"request_type":"create","entity":"Shot","data":{"b":1,"c":1}}]}`: "records [[a] [] [b c]]",
+		`POST /entity/shots/_summarize {"filters":[]}`: "", "GET /": "", `POST /entity/_text_search {"text":"a"}`: "",
+	} {
+		f := rest(t, line).Filter
+		got := ""
+		if f.Records {
+			got = "records"
+		}
+		if f.Linked {
+			got += " linked"
+		}
+		if f.Written != nil {
+			got += fmt.Sprintf(" %v", f.Written)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// TestRESTLinksAreTurnedBack: links through us are the site's again where a tool
+// writes them, and nowhere else.
+func TestRESTLinksAreTurnedBack(t *testing.T) {
+	l := &flow.Links{Site: "https://acme.example", Here: "http://127.0.0.1:8470", Also: []string{"http://localhost:8470"}}
+	for line, want := range map[string]string{
+		`POST /entity/shots {"image":"http://127.0.0.1:8470/thumbnail/api_image/1"}`:                                                         `{"image":"https://acme.example/thumbnail/api_image/1"}`,
+		`PUT /entity/versions/1 {"sg_file":{"url":"http://localhost:8470/file_serve/attachment/1","name":"a"}}`:                              `{"sg_file":{"url":"https://acme.example/file_serve/attachment/1","name":"a"}}`,
+		`PUT /entity/versions/1 {"description":"http://127.0.0.1:8470/file_serve/attachment/1"}`:                                             `{"description":"http://127.0.0.1:8470/file_serve/attachment/1"}`,
+		`PUT /entity/versions/1 {"sg_file":{"url":"http://127.0.0.1:8470/other","name":"a"}}`:                                                `{"sg_file":{"url":"http://127.0.0.1:8470/other","name":"a"}}`,
+		`POST /entity/_batch {"requests":[{"request_type":"create","entity":"Shot","data":{"image":"http://127.0.0.1:8470/images/a.png"}}]}`: `{"requests":[{"request_type":"create","entity":"Shot","data":{"image":"https://acme.example/images/a.png"}}]}`,
+		`POST /entity/notes/1/_upload {"upload_info":{"upload_id":"http://127.0.0.1:8470/files/a"}}`:                                         `{"upload_info":{"upload_id":"https://acme.example/files/a"}}`,
+		`POST /entity/shots/_search {"filters":[["image","is","http://127.0.0.1:8470/images/a.png"]]}`:                                       `{"filters":[["image","is","http://127.0.0.1:8470/images/a.png"]]}`,
+	} {
+		r, err := new(flow.Parser).ParseREST(restCall(line), flow.NewTypes(), l, 16)
+		if err != nil || string(r.Body) != want {
+			t.Errorf("%s\n got  %s %v\n want %s", line, r.Body, err, want)
+		}
+	}
+}
+
+// TestRESTBounds: what one call may name is bounded, in query and body together.
+func TestRESTBounds(t *testing.T) {
+	many := func(n int, item func(i int) string) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = item(i)
+		}
+		return strings.Join(parts, ",")
+	}
+	thing := func(i int) string { return fmt.Sprintf("a.Type%d.b", i) }
+	if _, err := parseREST("GET /entity/shots?fields=" + many(flow.MaxTypes-1, thing)); err != nil {
+		t.Error(err)
+	}
+	for _, line := range []string{
+		"GET /entity/shots?fields=" + many(flow.MaxTypes, thing),
+		`POST /entity/shots/_search?fields=` + many(40, thing) + ` {"fields":["` + many(40, func(i int) string { return fmt.Sprintf("a.Other%d.b", i) }) + `"]}`,
+		`POST /entity/_batch {"requests":[` + many(flow.MaxParts+1, func(int) string { return `{"request_type":"delete","entity":"Shot","record_id":1}` }) + `]}`,
+		"GET /entity/shots?fields=" + strings.Repeat("a.Shot.", flow.MaxHops) + "b",
+		"GET /entity/shots?" + strings.ReplaceAll(many(300, func(i int) string { return fmt.Sprintf("filter[f%d]=1", i) }), ",", "&"),
+	} {
+		if r, err := parseREST(line); err == nil {
+			t.Errorf("%.60s: %.200s", line, said(&r.Call))
 		}
 	}
 }

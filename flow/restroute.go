@@ -83,9 +83,6 @@ func shapeOf(segs []string) (string, bool) {
 			return "", false
 		}
 		b.WriteString(word)
-		if i == 1 && word == "_text_search" && last > 1 {
-			return "", false
-		}
 	}
 	return b.String(), true
 }
