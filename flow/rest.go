@@ -147,39 +147,43 @@ func (r *restParse) read(dec *jsontext.Decoder) error {
 
 // readPath takes type, id and field from the path, the type in its one name.
 func (r *restParse) readPath() error {
-	c := &r.out.Call
 	r.segs = append(make([]string, 0, maxSegments), r.rt.segs...)
-	shapes := strings.Split(r.rt.shape, "/")
-	for i, s := range shapes {
+	for i, s := range strings.Split(r.rt.shape, "/") {
 		var err error
 		switch s {
 		case "T":
-			if r.typ, err = r.typeNamed(r.segs[i]); err != nil {
-				return err
-			}
-			if r.op.body != streamBody || r.segs[i] != plural(snakeCase(r.typ)) {
-				r.segs[i] = r.typ
-			} // else a link that the site signed, in the spelling that it chose
-		case "#":
-			if r.id, err = strconv.ParseInt(r.segs[i], 10, 64); err != nil {
-				return shape("the path has an id that is none")
-			}
-		case "#.x":
-			digits, _, _ := strings.Cut(r.segs[i], ".")
-			if r.id, err = strconv.ParseInt(digits, 10, 64); err != nil {
-				return shape("the path has an id that is none")
-			}
+			err = r.pathType(i)
+		case "#", "#.x":
+			err = r.pathID(r.segs[i])
 		case "F":
 			r.field = r.segs[i]
 		}
-	}
-	if len(shapes) == 4 && r.rt.segs[0] == "exports" { // /exports/page/<id>/<layout>.<format>
-		if r.id, _ = strconv.ParseInt(r.segs[2], 10, 64); r.id == 0 && r.segs[2] != "0" {
-			return shape("the path has an id that is none")
+		if err != nil {
+			return err
 		}
 	}
-	c.ID = r.id
+	r.out.Call.ID = r.id
 	return r.ofPath()
+}
+
+// pathType brings the type in the path to its name.
+func (r *restParse) pathType(i int) (err error) {
+	if r.typ, err = r.typeNamed(r.segs[i]); err != nil {
+		return err
+	}
+	if r.op.body == streamBody && r.segs[i] == plural(snakeCase(r.typ)) {
+		return nil // a link that the site signed, in the spelling that it chose
+	}
+	r.segs[i] = r.typ
+	return nil
+}
+
+func (r *restParse) pathID(s string) (err error) {
+	digits, _, _ := strings.Cut(s, ".") // of an export
+	if r.id, err = strconv.ParseInt(digits, 10, 64); err != nil {
+		return shape("the path has an id that is none")
+	}
+	return nil
 }
 
 // typeNamed finds the type that a spelling means.

@@ -6,8 +6,6 @@ import (
 )
 
 // members reads the body of a call, which has passed strictJSON.
-//
-//nolint:funlen // one line per route
 func (r *restParse) members() error {
 	switch r.c.Method {
 	case "read":

@@ -152,22 +152,8 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) e
 	if err != nil {
 		return err
 	}
-	if wrapped { // a part of a batch
-		return r.members(v, func(name string, v jsontext.Value) (bool, error) {
-			switch name {
-			case "links", "meta":
-				return r.copied(v)
-			case "data":
-				if k := v.Kind(); k == 'n' || k == 't' || k == 'f' {
-					return r.copied(v)
-				}
-				if _, wrapped, err := recordType(v); err != nil || wrapped {
-					return false, errNotRecords
-				}
-				return true, r.record(v, linked, written)
-			}
-			return false, errNotRecords
-		})
+	if wrapped {
+		return r.wrapped(v, linked, written)
 	}
 	wrote := make(map[string]struct{}, len(written))
 	for _, f := range written {
@@ -194,6 +180,25 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) e
 			}
 		}
 		return field(name, v)
+	})
+}
+
+// wrapped reads a part of a batch, {"data": record}.
+func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written []string) error {
+	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
+		switch name {
+		case "links", "meta":
+			return r.copied(v)
+		case "data":
+			if k := v.Kind(); k == 'n' || k == 't' || k == 'f' {
+				return r.copied(v)
+			}
+			if _, wrapped, err := recordType(v); err != nil || wrapped {
+				return false, errNotRecords
+			}
+			return true, r.record(v, linked, written)
+		}
+		return false, errNotRecords
 	})
 }
 

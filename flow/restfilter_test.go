@@ -42,15 +42,18 @@ func TestFilterRecords(t *testing.T) {
 		{"a link's name", `{"data":[{"type":"Shot","id":1,"secret":1,"name":"x"}]}`, flow.Filter{Records: true, Linked: true}, `{"data":[{"type":"Shot","id":1,"name":"x"}]}`, 1},
 		{"included records", `{"data":null,"included":[{"type":"Asset","id":1,"attributes":{"code":"x"}},{"type":"Shot","id":1,"attributes":{"code":"x"}}]}`, all, `{"data":null,"included":[{"type":"Asset","id":1,"attributes":{}},{"type":"Shot","id":1,"attributes":{"code":"x"}}]}`, 1},
 		{
-			"what was written", `{"data":{"type":"Shot","id":1,"attributes":{"mine":1,"other":2},"relationships":{"also":{"data":null},"not":{}}}}`, flow.Filter{Records: true, Written: [][]string{{"mine", "also"}}},
+			"what was written", `{"data":{"type":"Shot","id":1,"attributes":{"mine":1,"other":2},"relationships":{"also":{"data":null},"not":{}}}}`,
+			flow.Filter{Records: true, Written: [][]string{{"mine", "also"}}},
 			`{"data":{"type":"Shot","id":1,"attributes":{"mine":1},"relationships":{"also":{"data":null}}}}`, 2,
 		},
 		{
-			"what each part of a batch wrote", `{"data":[{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},{"type":"Shot","id":2,"attributes":{"a":1,"b":1}},null,true]}`, flow.Filter{Records: true, Written: [][]string{{"a"}, {"b"}, nil}},
+			"what each part of a batch wrote", `{"data":[{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},{"type":"Shot","id":2,"attributes":{"a":1,"b":1}},null,true]}`,
+			flow.Filter{Records: true, Written: [][]string{{"a"}, {"b"}, nil}},
 			`{"data":[{"type":"Shot","id":1,"attributes":{"a":1}},{"type":"Shot","id":2,"attributes":{"b":1}},null,true]}`, 2,
 		},
 		{
-			"parts of a batch that are wrapped", `{"data":[{"data":{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},"links":{}},{"data":null}]}`, flow.Filter{Records: true, Written: [][]string{{"a"}, nil}},
+			"parts of a batch that are wrapped", `{"data":[{"data":{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},"links":{}},{"data":null}]}`,
+			flow.Filter{Records: true, Written: [][]string{{"a"}, nil}},
 			`{"data":[{"data":{"type":"Shot","id":1,"attributes":{"a":1}},"links":{}},{"data":null}]}`, 1,
 		},
 		{"what was written is no other record's", `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{"a":1}}]}`, flow.Filter{Records: true, Written: [][]string{{"a"}}}, `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{}}]}`, 1},

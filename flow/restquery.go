@@ -224,7 +224,7 @@ func (r *restParse) pageSize(v string) error {
 	if err != nil {
 		return shape("page[size] is no number")
 	}
-	r.c.PageSize = max(r.c.PageSize, int(n)) //nolint:gosec // 31 bits
+	r.c.PageSize = max(r.c.PageSize, int(n))
 	return nil
 }
 

@@ -97,21 +97,11 @@ func shapeSegment(root, s string, i int, last bool) string {
 		return ""
 	}
 	if root == "exports" && i >= 2 && last {
-		name, format, dotted := strings.Cut(s, ".")
-		switch {
-		case !dotted || !isFormat(format):
-			return ""
-		case i == 2 && isRecordID(name):
-			return "#.x"
-		case i == 3 && isWord(name):
-			return "L.x"
-		}
-		return ""
-	}
-	if !isWord(s) {
-		return ""
+		return shapeExport(s, i)
 	}
 	switch {
+	case !isWord(s):
+		return ""
 	case root == "webhook" && i == 2:
 		if isUUID(s) {
 			return "@"
@@ -121,14 +111,41 @@ func shapeSegment(root, s string, i int, last bool) string {
 		return "#"
 	case (root == "entity" || root == "schema") && i == 1 && s[0] != '_':
 		return "T"
-	case root == "entity" && i == 3 && !isEntityWord(s), root == "entity" && i == 4 && s[0] != '_' && s != "multipart" && s != "multipart_abort",
-		root == "schema" && i == 3:
-		if !IsName(s) {
-			return ""
-		}
-		return "F"
+	case !isFieldPlace(root, s, i):
+		return s
+	case !IsName(s):
+		return ""
 	}
-	return s
+	return "F"
+}
+
+// shapeExport is shapeSegment for the end of an export: page.format, or
+// layout.format behind a page.
+func shapeExport(s string, i int) string {
+	name, format, dotted := strings.Cut(s, ".")
+	switch {
+	case !dotted || !isFormat(format):
+		return ""
+	case i == 2 && isRecordID(name):
+		return "#.x"
+	case i == 3 && isWord(name):
+		return "L.x"
+	}
+	return ""
+}
+
+// isFieldPlace says whether a field may stand at segment i, and s is no word of
+// the API's.
+func isFieldPlace(root, s string, i int) bool {
+	switch {
+	case root == "schema":
+		return i == 3
+	case root == "entity" && i == 3:
+		return !isEntityWord(s)
+	case root == "entity" && i == 4:
+		return s[0] != '_' && s != "multipart" && s != "multipart_abort"
+	}
+	return false
 }
 
 // isEntityWord says whether a segment behind an entity's id is no field.
@@ -191,7 +208,7 @@ type restCall struct {
 
 // restOp is the table of routes (flow-protocol §5.4, §5.5).
 //
-//nolint:funlen,gocognit // one line per route
+//nolint:funlen // one line per route
 func restOp(verb, shape string) (restCall, bool) {
 	switch verb + " " + shape {
 	case "GET ":
