@@ -55,20 +55,20 @@ func uploaded(v map[string]any) (int, bool) {
 }
 
 // ownFile recognises the value of a file field that a caller read and writes
-// back: the link in it is made anew when it is shown. One with any other link
-// stays as it was written, so that a link that a proxy should have turned back
-// is seen.
+// back: the link in it is made anew when it is shown. nil for one with any
+// other link, which stays as it was written, so that a link that a proxy
+// should have turned back is seen. The client 3.8.4 writes type and id
+// alone.
 func (c *ctx) ownFile(v map[string]any) map[string]any {
 	id, ok := toInt(v["id"])
-	u, _ := v["url"].(string)
-	if !ok || v["type"] != "Attachment" || c.state.files[id] == nil {
-		return v
+	b := c.state.files[id]
+	if !ok || v["type"] != "Attachment" || b == nil {
+		return nil
 	}
-	if l := c.links[strings.TrimPrefix(u, c.storageURL)]; u != c.siteLink(id) && (l == nil || l.file != id) {
-		return v
+	u, given := v["url"].(string)
+	if l := c.links[strings.TrimPrefix(u, c.storageURL)]; given && u != c.siteLink(id) && (l == nil || l.file != id) {
+		return nil
 	}
-	out := maps.Clone(v)
-	delete(out, "url")
-	out["link_type"] = "upload"
-	return out
+	name, _ := v["name"].(string)
+	return attachment(id, b, orDefault(name, b.Name))
 }

@@ -179,9 +179,10 @@ func (s *Site) AddFile(name, contentType string, data []byte) int {
 
 func (s *Site) addLocked(b *blob) int {
 	id := s.state.last["Attachment"] + 1
-	s.seedLocked("Attachment", id, map[string]any{
-		"display_name": b.Name, "filename": b.Name, "file_size": int(b.Size), "this_file": attachment(id, b, b.Name),
-	})
+	s.seedLocked("Attachment", id, map[string]any{"display_name": b.Name, "filename": b.Name})
+	e := s.state.get(link{"Attachment", id})
+	// Not through Seed: the size may be over what a number field takes.
+	s.state.put(e.with(map[string]any{"this_file": attachment(id, b, b.Name), "file_size": number(int(b.Size))}))
 	s.state.files[id] = b
 	return id
 }

@@ -1,6 +1,7 @@
 package flowsite
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -35,7 +36,11 @@ func (s *Site) Start() (*Server, error) { return s.startTLS(s, &s.hosts) }
 
 // startTLS serves h. Its names are added to hosts, which Site.mu guards.
 func (s *Site) startTLS(h http.Handler, hosts *[]string) (*Server, error) {
-	cert, ca, err := certificate(time.Now())
+	ca, err := s.ca()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.certificate()
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +49,7 @@ func (s *Site) startTLS(h http.Handler, hosts *[]string) (*Server, error) {
 		return nil, err
 	}
 	srv.srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	srv.CAPEM = ca
+	srv.CAPEM = bytes.Clone(ca.pem)
 	srv.URL = "https://" + l.Addr().String()
 	go func() {
 		defer close(srv.done)
@@ -100,38 +105,55 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// certificate makes a CA and a server certificate, good for a year.
-func certificate(now time.Time) (tls.Certificate, []byte, error) {
-	none := func(err error) (tls.Certificate, []byte, error) {
-		return tls.Certificate{}, nil, fmt.Errorf("making a certificate: %w", err)
-	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return none(err)
-	}
+// authority is the CA of a site: its server and its storage service have
+// certificates of the same one.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(now time.Time) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return none(err)
+		return nil, fmt.Errorf("making a CA: %w", err)
 	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Stand-in site CA"},
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, fmt.Errorf("making a CA: %w", err)
+	}
+	cert := &x509.Certificate{
+		// Its own name: verifiers tell CAs apart by it.
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Stand-in site CA " + serial.String()},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
 	if err != nil {
-		return none(err)
+		return nil, fmt.Errorf("making a CA: %w", err)
+	}
+	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
+}
+
+// certificate makes a server certificate for 127.0.0.1 and localhost.
+func (a *authority) certificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("making a certificate: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("making a certificate: %w", err)
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "localhost"},
+		NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, key.Public(), a.key)
 	if err != nil {
-		return none(err)
+		return tls.Certificate{}, fmt.Errorf("making a certificate: %w", err)
 	}
-	pemCA := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pemCA, nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }

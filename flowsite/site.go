@@ -102,6 +102,7 @@ type Site struct {
 	forms   map[string]formSpec
 	routes  []restRoute
 	gz      sync.Pool
+	ca      func() (*authority, error) // made when it is first needed
 
 	mu       sync.Mutex // guards all below
 	state    *state
@@ -143,6 +144,7 @@ func New(o Options) (*Site, error) {
 	}
 	s.methods, s.forms, s.url = methods(), allForms(), o.URL
 	s.routes = restRoutes()
+	s.ca = sync.OnceValues(func() (*authority, error) { return newAuthority(time.Now()) })
 	s.hosts = slices.Clone(o.Hosts)
 	s.rec.max, s.rec.maxBytes = o.RecordMax, o.RecordBytes
 	return s, nil

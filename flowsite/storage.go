@@ -65,13 +65,16 @@ type storedPart struct {
 }
 
 // StartStorage serves the storage service over TLS on a port of its own, with
-// a CA of its own. Options.DirectUploads, StorageLinks and RedirectDownloads
+// a certificate of the site's own CA. Options.DirectUploads, StorageLinks and RedirectDownloads
 // take effect with it.
 func (s *Site) StartStorage() (*Server, error) {
 	srv, err := s.startTLS(http.HandlerFunc(s.serveStorage), &s.storageHosts)
 	if err != nil {
 		return nil, err
 	}
+	// Another name than the site's, or a client would send it the site's
+	// cookies: those know no ports.
+	srv.URL = strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
 	s.mu.Lock()
 	s.storageURL = srv.URL
 	s.mu.Unlock()

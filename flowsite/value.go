@@ -110,13 +110,12 @@ func (c *ctx) stored(f *field, v any) (any, error) {
 	case f.isMulti():
 		return c.targets(f, v)
 	default:
-		if err := c.checkScalar(f, v); err != nil {
-			return nil, err
-		}
 		if m, ok := v.(map[string]any); ok && f.Type == "url" {
-			return c.ownFile(m), nil
+			if own := c.ownFile(m); own != nil {
+				return own, nil
+			}
 		}
-		return v, nil
+		return v, c.checkScalar(f, v)
 	}
 }
 

@@ -27,7 +27,7 @@ def step(name, call):
     try:
         value = call()
     except Exception as e:
-        value = {"raised": type(e).__name__, "text": str(e)}
+        value = {"raised": type(e).__name__, "text": str(e).replace(folder, "")}
     if isinstance(value, bytes):
         value = {"sha256": hashlib.sha256(value).hexdigest(), "size": len(value)}
     out[name] = value
