@@ -160,10 +160,10 @@ func (q *rest) place(path string) bool {
 	q.prefix = "/api/" + segs[1]
 	q.path = strings.TrimPrefix(path, q.prefix)
 	q.segs = segs[2:]
-	switch {
-	case q.path == "/":
+	switch q.path {
+	case "/":
 		q.segs = nil
-	case q.path == "/entity/_batch/": // as the nodejs client writes it
+	case "/entity/_batch/": // as the nodejs client writes it
 		q.segs = q.segs[:2]
 	}
 	return true

@@ -54,7 +54,7 @@ func (a restAnswer) at(names ...string) any {
 	return v
 }
 
-// with is a request as a REST client sends it.
+// send sends a request as a REST client does.
 func (c restCaller) send(verb, target, body string, change ...func(*http.Request)) restAnswer {
 	c.tb.Helper()
 	var src io.Reader
@@ -77,7 +77,7 @@ func (c restCaller) send(verb, target, body string, change ...func(*http.Request
 	return restAnswer{c.tb, w.Code, w.Header(), w.Body.String()}
 }
 
-// array and hash are the vendor types.
+// array3 and hash3 are the vendor types.
 func array3(r *http.Request) {
 	r.Header.Set("Content-Type", "application/vnd+shotgun.api3_array+json")
 }

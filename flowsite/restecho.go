@@ -3,6 +3,7 @@ package flowsite
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -39,7 +40,7 @@ func (s restSecret) into(body []byte) []byte {
 	case len(body) < 2:
 		return body
 	case body[0] != '{' || body[len(body)-1] != '}':
-		return append(body[:len(body):len(body)], "\n"+s.value+"\n"...)
+		return append(slices.Clip(body), "\n"+s.value+"\n"...)
 	}
 	m := map[string]any{}
 	for kind, v := range Echoes(s.value) {

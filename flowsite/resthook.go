@@ -3,6 +3,7 @@ package flowsite
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -65,9 +66,7 @@ func (s *Site) uuid() (string, error) {
 
 func (h *webhook) show(q *rest) map[string]any {
 	out := map[string]any{"id": h.id, "is_token_set": h.token, "num_deliveries": 0}
-	for k, v := range h.values {
-		out[k] = v
-	}
+	maps.Copy(out, h.values)
 	out["links"] = map[string]any{"self": q.prefix + "/webhook/hooks/" + h.id}
 	return out
 }

@@ -110,7 +110,7 @@ func entityRoutes() []restRoute {
 	}
 }
 
-// found finds the type that the path names.
+// restTypeOf finds the type that the path names.
 func (c *ctx) restTypeOf(spelling string, write bool) (*entityType, error) {
 	t := c.state.schema.restType(spelling)
 	if t == nil {

@@ -19,7 +19,7 @@ func (q *rest) rowPath(e *entity) string {
 	return q.prefix + "/entity/" + e.typ.slug() + "/" + strconv.Itoa(e.id)
 }
 
-// row is a row as REST shows it: links between rows apart from the other
+// restRow is a row as REST shows it: links between rows apart from the other
 // values.
 func (c *ctx) restRow(q *rest, e *entity, cols []column) map[string]any {
 	attributes, relationships := map[string]any{}, map[string]any{}
@@ -156,7 +156,7 @@ func (c *ctx) restSorts(t *entityType, names []string) []any {
 
 // fromBody reads the same of a search's body. A name that the query has too
 // is ambiguous: which one counts, nobody knows.
-func (c *ctx) fromBody(t *entityType, q *rest, m map[string]any, sel *selection) error {
+func (c *ctx) fromBody(t *entityType, m map[string]any, sel *selection) error {
 	for _, name := range words("fields", "sort") {
 		if m[name] == nil {
 			continue
@@ -354,7 +354,7 @@ func (c *ctx) restSearch(q *rest) (restAnswer, error) {
 	if err := c.fromQuery(t, q, &sel); err != nil {
 		return restAnswer{}, err
 	}
-	if err := c.fromBody(t, q, m, &sel); err != nil {
+	if err := c.fromBody(t, m, &sel); err != nil {
 		return restAnswer{}, err
 	}
 	if sel.args["filters"], err = q.filters(m["filters"]); err != nil {
@@ -542,7 +542,7 @@ func (c *ctx) textPage(q *rest, m map[string]any, sel *selection) error {
 	if err := c.fromQuery(c.state.schema.types["Project"], q, sel); err != nil {
 		return err
 	}
-	return c.fromBody(nil, q, map[string]any{"page": m["page"]}, sel)
+	return c.fromBody(nil, map[string]any{"page": m["page"]}, sel)
 }
 
 // foundRows turns the matches of api3 into rows.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -245,8 +246,7 @@ func (c *ctx) restNextPart(q *rest) (restAnswer, error) {
 // equals, the one begun last.
 func (c *ctx) begunUpload(q *rest, info map[string]any) *restUpload {
 	t := c.state.schema.restType(q.at["type"])
-	for i := len(c.begun) - 1; i >= 0; i-- {
-		u := c.begun[i]
+	for _, u := range slices.Backward(c.begun) {
 		own := u.info()
 		if u.stored == nil && u.blob != nil && info["upload_id"] != nil {
 			own["upload_id"] = u.signature // as the answer to the PUT has it
@@ -258,14 +258,9 @@ func (c *ctx) begunUpload(q *rest, info map[string]any) *restUpload {
 	return nil
 }
 
-// end forgets an upload that is complete or given up.
+// endUpload forgets an upload that is complete or given up.
 func (c *ctx) endUpload(u *restUpload) {
-	for i, x := range c.begun {
-		if x == u {
-			c.begun = append(c.begun[:i:i], c.begun[i+1:]...)
-			return
-		}
-	}
+	c.begun = slices.DeleteFunc(c.begun, func(x *restUpload) bool { return x == u })
 }
 
 // restComplete makes an Attachment of what was uploaded, also when nothing

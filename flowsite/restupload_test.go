@@ -1,6 +1,7 @@
 package flowsite_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -260,7 +261,7 @@ func TestBrokenRESTUploadLeavesNothing_5_5(t *testing.T) {
 	r.ContentLength = 8
 	func() {
 		defer func() {
-			if recover() != http.ErrAbortHandler {
+			if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
 				t.Error("a broken upload was answered")
 			}
 		}()
