@@ -172,7 +172,8 @@ func (q *rest) place(path string) bool {
 // judgePath refuses what could mean another route to another reader: escapes,
 // empty segments, and dots outside the two routes that end in a format.
 func (q *rest) judgePath(path string) []string {
-	if strings.ContainsAny(path, "%\\;") {
+	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f }
+	if strings.ContainsAny(path, "%\\;") || strings.ContainsFunc(path, odd) {
 		return []string{"the path is " + path}
 	}
 	for i, seg := range q.segs {

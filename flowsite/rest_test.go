@@ -1,6 +1,7 @@
 package flowsite_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -638,4 +639,40 @@ func TestPlannedFaultsOnREST_5_7(t *testing.T) {
 	says(t, c.send(http.MethodPut, "/entity/shots/1", `{"description":"x"}`).refused(http.StatusBadRequest, 104), "not today")
 	c.get("/entity/shots/1").ok(http.StatusServiceUnavailable)
 	c.get("/entity/shots/1").ok(http.StatusOK)
+}
+
+// §5.2: a token is a JWT that a client can read the end of; both are.
+func TestTokensAreReadableJWTs_5_2(t *testing.T) {
+	s := newSite(t, flowsite.Options{URL: "https://site.invalid"})
+	a := restCaller{tb: t, site: s, prefix: "/api/v1"}.grant(scriptGrant("scope", "sudo_as_login:ann", "session_uuid", "u-1")...)
+	for name, life := range map[string]time.Duration{"access_token": 600 * time.Second, "refresh_token": 24 * time.Hour} {
+		raw, err := base64.RawURLEncoding.DecodeString(strings.Split(a.token(name), ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims object
+		if err := json.Unmarshal(raw, &claims); err != nil {
+			t.Fatal(err)
+		}
+		if claims["exp"] != float64(clock().Add(life).Unix()) || claims["iss"] != "https://site.invalid" || claims["sudo_as_login"] != "ann" ||
+			claims["session_uuid"] != "u-1" || claims["auth_type"] != "api_key" || member(claims["user"], "type") != "ApiUser" {
+			t.Errorf("%s: %v", name, claims)
+		}
+	}
+	clean(t, s)
+}
+
+// §5.2, §1.5: a second factor, and a site whose people log in elsewhere.
+func TestPeopleWithTwoFactorsAndSSO_5_2(t *testing.T) {
+	s := newSite(t, flowsite.Options{})
+	s.AddUser(flowsite.Person{Login: "ann", Password: password, SecondFactor: "123456"})
+	c := restCaller{tb: t, site: s, prefix: "/api/v1"}
+	says(t, c.grant("grant_type", "password", "username", "ann", "password", password).refused(http.StatusBadRequest, 106), "two factor")
+	c.grant("grant_type", "password", "username", "ann", "password", password, "auth_token", "123456").ok(http.StatusOK)
+	clean(t, s)
+	for _, code := range []int{108, 110} {
+		s := newSite(t, flowsite.Options{UserAuthCode: code})
+		restCaller{tb: t, site: s, prefix: "/api/v1"}.grant("grant_type", "password", "username", "ann", "password", password).refused(http.StatusBadRequest, code)
+		clean(t, s)
+	}
 }

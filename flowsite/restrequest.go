@@ -197,7 +197,7 @@ func unsupported(given string, legal ...string) error {
 	for i, t := range legal {
 		quoted[i] = "'" + t + "'"
 	}
-	return restBad(http.StatusUnsupportedMediaType, "Unsupported Content-Type '"+given+"'", map[string]any{
+	return restBad(http.StatusUnsupportedMediaType, "Unsupported Content-Type '"+strings.ToValidUTF8(given, "?")+"'", map[string]any{
 		"content_type": "Content-Type must be one of: " + strings.Join(quoted, ", ") + ".",
 	})
 }

@@ -185,8 +185,7 @@ func (c *ctx) batchRow(q *rest, t *entityType, out any, m map[string]any) (any, 
 			names = append(names, key)
 		}
 	}
-	if m["options"] != nil {
-		options, _ := m["options"].(map[string]any)
+	if options, _ := m["options"].(map[string]any); options["fields"] != nil {
 		more, err := textList("fields", options["fields"])
 		if err != nil {
 			return nil, err

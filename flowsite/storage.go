@@ -102,10 +102,10 @@ func (s *Site) serveStorage(w http.ResponseWriter, r *http.Request) {
 	x.storageGet(l)
 }
 
-// storageHeaders are those that clients send to storage; a credential is
-// among none of them.
+// storageHeaders are those that clients send to storage (Content-Size: nodejs,
+// Expect: curl); a credential is among none of them.
 func storageHeaders() []string {
-	return words("Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Type",
+	return words("Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Size", "Content-Type", "Expect",
 		"If-Modified-Since", "If-None-Match", "If-Range", "Range", "User-Agent")
 }
 
@@ -142,6 +142,13 @@ func (s *Site) leaked(r *http.Request) string {
 	for token := range s.sessions {
 		if strings.Contains(all, token) {
 			return "a session token"
+		}
+	}
+	for _, box := range []tokenBox{s.tokens.access, s.tokens.refresh} {
+		for token := range box.byText {
+			if strings.Contains(all, token) {
+				return "a token of REST"
+			}
 		}
 	}
 	return ""
