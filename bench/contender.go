@@ -86,17 +86,9 @@ func lookPath(name string) (string, error) {
 	return "", err
 }
 
-// start brings the proxy up and makes one call through it, whose answer has to
-// be the site's.
-func (c *contender) start(ctx context.Context, l *lab) (err error) {
+// launch brings the proxy up.
+func (c *contender) launch(ctx context.Context, l *lab) (err error) {
 	if c.address, err = freeAddress(ctx); err != nil {
-		return err
-	}
-	key := l.key
-	if c.injects {
-		key = placeholder
-	}
-	if c.script, err = l.write("read.lua", c.name+".lua", map[string]string{"Body": read(key)}); err != nil {
 		return err
 	}
 	argv, err := c.prepare(ctx, l, c)
@@ -106,7 +98,21 @@ func (c *contender) start(ctx context.Context, l *lab) (err error) {
 	if argv[0], err = lookPath(argv[0]); err != nil {
 		return err
 	}
-	if c.process, err = l.start(ctx, c.name, c.address, argv...); err != nil {
+	c.process, err = l.start(ctx, c.name, c.address, argv...)
+	return err
+}
+
+// start brings the proxy up and makes one call through it, whose answer has to
+// be the site's.
+func (c *contender) start(ctx context.Context, l *lab) (err error) {
+	if err := c.launch(ctx, l); err != nil {
+		return err
+	}
+	key := l.key
+	if c.injects {
+		key = placeholder
+	}
+	if c.script, err = l.write("read.lua", c.name+".lua", map[string]string{"Body": read(key)}); err != nil {
 		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address+"/api3/json", strings.NewReader(read(key)))
@@ -139,23 +145,33 @@ func nginxModules() string {
 
 func prepareNginx(name, modules string) func(context.Context, *lab, *contender) ([]string, error) {
 	return func(_ context.Context, l *lab, c *contender) ([]string, error) {
-		values := map[string]string{
-			"Dir": l.dir, "Listen": c.address, "Site": l.siteAddr, "CA": l.ca, "Key": l.key, "Modules": modules, "User": "",
+		values, err := l.nginxValues(c)
+		if err != nil {
+			return nil, err
 		}
-		if os.Geteuid() == 0 { // workers would become a user who can't read the folder
-			u, err := user.Current()
-			if err != nil {
-				return nil, err
-			}
-			g, err := user.LookupGroupId(u.Gid)
-			if err != nil {
-				return nil, err
-			}
-			values["User"] = u.Username + " " + g.Name
-		}
+		values["Modules"] = modules
 		file, err := l.write(name, name, values)
 		return []string{"nginx", "-p", l.dir, "-c", file, "-e", l.path(c.name + "-start.log")}, err
 	}
+}
+
+// nginxValues fills a configuration of nginx in.
+func (l *lab) nginxValues(c *contender) (map[string]string, error) {
+	values := map[string]string{"Dir": l.dir, "Listen": c.address, "Site": l.siteAddr, "CA": l.ca, "Key": l.key, "User": "", "Buffering": "on"}
+	if os.Geteuid() != 0 {
+		return values, nil
+	}
+	// workers would become a user who can't read the folder
+	u, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	g, err := user.LookupGroupId(u.Gid)
+	if err != nil {
+		return nil, err
+	}
+	values["User"] = u.Username + " " + g.Name
+	return values, nil
 }
 
 func prepareHAProxy(_ context.Context, l *lab, c *contender) ([]string, error) {

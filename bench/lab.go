@@ -32,6 +32,7 @@ var conf embed.FS
 // The programs that are built for a run, by their package in this module.
 const (
 	pkgSite      = "./bench/site"
+	pkgStore     = "./bench/store"
 	pkgBare      = "./bench/bare"
 	pkgProfiled  = "./bench/profiled"
 	pkgStagedoor = "."
@@ -63,7 +64,11 @@ func newLab(ctx context.Context, o *options) (l *lab, err error) {
 		}
 	}()
 	l.printf("building\n")
-	if err := l.build(ctx, pkgSite, "site"); err != nil {
+	site := pkgSite
+	if o.files {
+		site = pkgStore
+	}
+	if err := l.build(ctx, site, "site"); err != nil {
 		return nil, err
 	}
 	pair, err := l.certificate()
@@ -82,8 +87,11 @@ func newLab(ctx context.Context, o *options) (l *lab, err error) {
 			return nil, err
 		}
 	}
-	l.site, err = l.start(ctx, "site", l.siteAddr, l.path("site"), "-listen", l.siteAddr, "-cert", pair,
-		"-key", l.path("key"), "-answer", l.path("answer"), fmt.Sprintf("-stall=%t", o.held))
+	argv := []string{l.path("site"), "-listen", l.siteAddr, "-cert", pair, "-key", l.path("key")}
+	if !o.files {
+		argv = append(argv, "-answer", l.path("answer"), fmt.Sprintf("-stall=%t", o.held))
+	}
+	l.site, err = l.start(ctx, "site", l.siteAddr, argv...)
 	return l, err
 }
 

@@ -2,6 +2,7 @@
 // Lua, HAProxy and a bare httputil.ReverseProxy, all in the same run:
 //
 //	go run ./bench             the comparison
+//	go run ./bench -files      uploads and downloads
 //	go run ./bench -held       memory with 1 000 held calls of 1 MiB
 //	go run ./bench -profile    where Stagedoor's time and allocations go
 //
@@ -30,14 +31,16 @@ const install = "apt-get install wrk nginx libnginx-mod-http-lua lua-cjson hapro
 
 // options are the flags.
 type options struct {
-	held, profile bool
-	rounds        int
-	duration      time.Duration // of one run of wrk
-	connections   int
-	only          string // names of contenders, by comma; all if empty
-	readme        string // the file that the figures are put into
-	keep          bool
-	out           io.Writer
+	held, files, profile bool
+
+	size        string // of a file
+	rounds      int
+	duration    time.Duration // of one run of wrk
+	connections int
+	only        string // names of contenders, by comma; all if empty
+	readme      string // the file that the figures are put into
+	keep        bool
+	out         io.Writer
 }
 
 func main() {
@@ -45,6 +48,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	o := options{out: os.Stdout}
 	flag.BoolVar(&o.held, "held", false, "measure memory with 1 000 held calls of 1 MiB instead")
+	flag.BoolVar(&o.files, "files", false, "measure uploads and downloads instead")
+	flag.StringVar(&o.size, "size", "1GB", "with -files: size of the file")
 	flag.BoolVar(&o.profile, "profile", false, "profile Stagedoor under the load instead")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; each runs every contender once")
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "length of one run")
@@ -80,6 +85,10 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer l.close()
 	switch {
+	case o.files && o.profile:
+		err = l.profileFiles(ctx)
+	case o.files:
+		err = l.compareFiles(ctx)
 	case o.held:
 		err = l.measureHeld(ctx)
 	case o.profile:

@@ -39,6 +39,45 @@ func (l *lab) profileStagedoor(ctx context.Context) error {
 	calls := s.rate * l.o.duration.Seconds()
 	c.process.stop() // writes the profiles
 	l.printf("%.0f calls, %.1f µs CPU per call with the profiler on\n", calls, s.cpu)
+	return l.printProfiles(ctx, cpu, mem, fmt.Sprintf("%.0f calls in %s", calls, l.o.duration.Round(time.Second)))
+}
+
+// profileFiles is profileStagedoor for files: one upload and one download, each
+// in a process of its own.
+func (l *lab) profileFiles(ctx context.Context) error {
+	size, err := parseSize(l.o.size)
+	if err != nil {
+		return err
+	}
+	if err := l.build(ctx, pkgProfiled, "profiled"); err != nil {
+		return err
+	}
+	for _, w := range ways() {
+		cpu, mem := l.path(w.name+".cpu.prof"), l.path(w.name+".allocs.prof")
+		door := &stagedoor{}
+		c := &contender{name: nameStagedoor, injects: true, prepare: func(ctx context.Context, l *lab, c *contender) ([]string, error) {
+			file, err := door.configure(ctx, l, "stagedoor-files.yaml", c.address, "")
+			return []string{l.path("profiled"), cpu, mem, "serve", "--config", file}, err
+		}}
+		if err := c.launch(ctx, l); err != nil {
+			return err
+		}
+		s, err := l.move(ctx, c, w, size)
+		if err != nil {
+			return err
+		}
+		c.process.stop() // writes the profiles
+		what := w.name + " of " + sizeText(size)
+		l.printf("%s: %.0f MB/s, %.2f s CPU per GB with the profiler on\n", what, s.rate, s.cpu)
+		if err := l.printProfiles(ctx, cpu, mem, what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printProfiles prints where time and allocations went in what was done.
+func (l *lab) printProfiles(ctx context.Context, cpu, mem, what string) error {
 	for _, p := range []struct{ title, file, args string }{
 		{"CPU, by function", cpu, "-top"},
 		{"CPU, by function and what it calls", cpu, "-top -cum"},
@@ -50,7 +89,7 @@ func (l *lab) profileStagedoor(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading the profile: %w\n%s", err, out)
 		}
-		l.printf("\n== %s (of %.0f calls in %s)\n%s", p.title, calls, l.o.duration.Round(time.Second), out)
+		l.printf("\n== %s (%s)\n%s", p.title, what, out)
 	}
 	return nil
 }

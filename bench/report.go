@@ -14,7 +14,11 @@ import (
 
 // median is the middle of a figure over the rounds.
 func (c *contender) median(figure func(sample) float64) float64 {
-	v := c.sorted(figure)
+	return middle(c.sorted(figure))
+}
+
+// middle is the median of sorted figures.
+func middle(v []float64) float64 {
 	if len(v)%2 == 1 {
 		return v[len(v)/2]
 	}
