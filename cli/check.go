@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"stagedoor/config"
+	"stagedoor/upstream"
 )
 
 // checkTime bounds one call of check.
@@ -143,6 +144,11 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 		return
 	}
 	r.keys(cfg, keys)
+	c.checkCalls(ctx, r, cfg, keys, site, logger)
+}
+
+// checkCalls puts a stack together and sends calls through it.
+func (c *commands) checkCalls(ctx context.Context, r *report, cfg *config.Config, keys keySource, site *upstream.Site, logger *slog.Logger) {
 	own := checkConfig(cfg)
 	f, err := openFiles(own, keys, files{}, c.getenv, logger)
 	if err != nil {

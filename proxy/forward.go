@@ -205,7 +205,7 @@ func (a *reply) close(p *Proxy) {
 func (x *exchange) send() (*reply, error) { return x.sendOnce(x.outgoing()) }
 
 func (x *exchange) sendOnce(req upstream.Request) (*reply, error) {
-	res, err := x.do(req) //nolint:bodyclose // the reply of open closes it
+	res, err := x.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -217,17 +217,17 @@ func (x *exchange) do(req upstream.Request) (*http.Response, error) {
 	start := x.p.cfg.Now()
 	defer func() { x.upstream += x.p.cfg.Now().Sub(start) }()
 	ctx := x.r.Context()
-	res, err := x.st.Site.Do(ctx, req) //nolint:bodyclose // whoever asked closes it
+	res, err := x.st.Site.Do(ctx, req)
 	var ue *upstream.Error
 	if errors.As(err, &ue) && ctx.Err() == nil {
 		req.Fresh = true // what killed one kept connection may have killed them all
 		switch {
 		case ue.Reused && ue.Died && !x.call.Writes:
 			x.retried = "connection_died"
-			res, err = x.st.Site.Do(ctx, req) //nolint:bodyclose // as above
+			res, err = x.st.Site.Do(ctx, req)
 		case ue.Reused && !ue.Sent:
 			x.retried = "connection_closed"
-			res, err = x.st.Site.Do(ctx, req) //nolint:bodyclose // as above
+			res, err = x.st.Site.Do(ctx, req)
 		}
 	}
 	return res, err

@@ -382,9 +382,6 @@ func (m *meter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// failed says whether the caller's side broke.
-func (m *meter) failed() bool { return m != nil && m.err != nil && !errors.Is(m.err, io.EOF) }
-
 // size writes a number of bytes as the configuration does.
 func size(n int64) string {
 	switch {

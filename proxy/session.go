@@ -28,8 +28,6 @@ const (
 	tokenMargin = time.Minute
 	// mintTime bounds how long calls wait for a session.
 	mintTime = 30 * time.Second
-	// maxMinted is the longest answer with a session in it, in bytes.
-	maxMinted = 64 << 10
 )
 
 // What calls go with, besides the script's key.
@@ -191,34 +189,35 @@ func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, er
 }
 
 // askFor makes the call and reads the token from its answer.
-func (y *exchange) askFor(with string) (secret.Value, time.Duration, error) {
+func (x *exchange) askFor(with string) (secret.Value, time.Duration, error) {
 	var a *reply
 	var err error
 	if with == withSession {
-		a, err = y.send()
+		a, err = x.send()
 	} else {
-		a, err = y.sendOnce(y.tokenRequest())
+		a, err = x.sendOnce(x.tokenRequest())
 	}
 	if err != nil {
 		return secret.Value{}, 0, err
 	}
-	defer a.close(y.p)
-	y.done, y.status, y.fault = true, a.res.StatusCode, a.code
+	defer a.close(x.p)
+	x.done, x.status, x.fault = true, a.res.StatusCode, a.code
 	token, life, ok := secret.Value{}, sessionLife, false
-	if with == withSession {
+	switch status := a.res.StatusCode; {
+	case with == withSession:
 		token, ok = flow.ReadSession(a.head)
-	} else if a.res.StatusCode == http.StatusOK {
+	case status == http.StatusOK:
 		token, life, ok = flow.ReadToken(a.head)
 		life -= tokenMargin
-	} else if a.res.StatusCode == http.StatusBadRequest || a.res.StatusCode == http.StatusUnauthorized {
+	case status == http.StatusBadRequest, status == http.StatusUnauthorized:
 		a.code = flow.FaultAuth // its two refusals of a credential: flow-protocol §5.2
-		y.fault = a.code
+		x.fault = a.code
 	}
 	switch {
 	case ok && life > 0:
 		return token, life, nil
-	case a.code == flow.FaultAuth && y.call.SudoAsLogin != "" && !y.p.keyRefused(y):
-		return secret.Value{}, 0, &refusedMint{Sudo, "the site does not let " + y.scriptName + " act as " + shown(y.call.SudoAsLogin), ""}
+	case a.code == flow.FaultAuth && x.call.SudoAsLogin != "" && !x.p.keyRefused(x):
+		return secret.Value{}, 0, &refusedMint{Sudo, "the site does not let " + x.scriptName + " act as " + shown(x.call.SudoAsLogin), ""}
 	case a.code == flow.FaultAuth:
 		return secret.Value{}, 0, errKeyRefused
 	}
@@ -226,10 +225,10 @@ func (y *exchange) askFor(with string) (secret.Value, time.Duration, error) {
 }
 
 // tokenRequest asks for a bearer token (flow-protocol §5.2).
-func (y *exchange) tokenRequest() upstream.Request {
-	h := y.requestHeader("application/x-www-form-urlencoded")
+func (x *exchange) tokenRequest() upstream.Request {
+	h := x.requestHeader("application/x-www-form-urlencoded")
 	h = append(h, [2]string{"Accept", "application/json"})
-	return upstream.Request{Path: pathToken, Header: h, Body: flow.TokenForm(y.cred, y.call.SudoAsLogin, y.call.SessionUUID)}
+	return upstream.Request{Path: pathToken, Header: h, Body: flow.TokenForm(x.cred, x.call.SudoAsLogin, x.call.SessionUUID)}
 }
 
 const (
@@ -239,8 +238,7 @@ const (
 
 // refuseMint answers for a call that got no session.
 func (x *exchange) refuseMint(err error) {
-	var r *refusedMint
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusedMint](err); ok {
 		x.refuse(r.reason, r.what, r.advice)
 		x.deny()
 		return

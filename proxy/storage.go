@@ -90,7 +90,7 @@ func (x *exchange) sendToStorage() {
 		r.Stream, r.Length, r.Fresh = x.meter, x.r.ContentLength, true
 	}
 	start := x.p.cfg.Now()
-	res, err := x.st.Storage.Do(x.r.Context(), x.relay.host, r)
+	res, err := x.st.Storage.Do(x.r.Context(), x.relay.host, r) //nolint:bodyclose // answerStorage closes it
 	x.upstream += x.p.cfg.Now().Sub(start)
 	switch {
 	case err != nil && x.sourceFailed(err):

@@ -38,7 +38,7 @@ func (x *exchange) contentType() string {
 func (x *exchange) upload() {
 	contentType, head := x.form.Head(x.cred)
 	file, length := x.form.File()
-	res, err := x.do(upstream.Request{ //nolint:bodyclose // the reply of open closes it
+	res, err := x.do(upstream.Request{
 		Path: x.r.URL.Path, Header: x.requestHeader(contentType), Body: head, Stream: file, Length: length,
 		Fresh: true, // it can't be sent again if a kept connection has died
 	})

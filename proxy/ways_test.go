@@ -216,8 +216,12 @@ func formFile(t *testing.T, field string, size int) (contentType string, body []
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	for _, kv := range [][2]string{
-		{"entity_type", "Version"}, {"entity_id", "7"}, {"script_name", "pub"}, {"script_key", "x"},
-		{"field_name", field}, {"display_name", "a.mov"},
+		{"entity_type", "Version"},
+		{"entity_id", "7"},
+		{"script_name", "pub"},
+		{"script_key", "x"},
+		{"field_name", field},
+		{"display_name", "a.mov"},
 	} {
 		if err := m.WriteField(kv[0], kv[1]); err != nil {
 			t.Fatal(err)
@@ -269,10 +273,10 @@ func TestARefusedUploadIsReadToItsEndAndSaysWhy(t *testing.T) {
 }
 
 func TestACallerThatDiesMidwayLeavesNoCompleteUpload(t *testing.T) {
-	ended := make(chan error, 1)
+	ended := make(chan int64, 1)
 	s := start(t, nil, startRaw(t, func(c net.Conn) {
-		_, err := io.Copy(io.Discard, c)
-		ended <- err
+		n, _ := io.Copy(io.Discard, c) // however it ends
+		ended <- n
 	}))
 	contentType, body := formFile(t, "sg_uploaded_movie", 4<<20)
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.base, "http://"))
@@ -282,10 +286,8 @@ func TestACallerThatDiesMidwayLeavesNoCompleteUpload(t *testing.T) {
 	_, _ = fmt.Fprintf(c, "POST /upload/upload_file HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", strings.TrimPrefix(s.base, "http://"), contentType, len(body))
 	_, _ = c.Write(body[:2<<20])
 	_ = c.Close()
-	select {
-	case <-ended: // the site's connection is cut, and no answer was waited for
-	case <-time.After(30 * time.Second):
-		t.Fatal("the upload was not broken off")
+	if n := <-ended; n == 0 || n >= int64(len(body)) {
+		t.Errorf("the site got %d bytes of a form of %d", n, len(body))
 	}
 }
 
@@ -533,7 +535,7 @@ func startRaw(t *testing.T, f func(net.Conn)) option {
 				return
 			}
 			go func() {
-				defer func() { _ = c.Close() }()
+				defer c.Close() //nolint:errcheck // nothing is lost
 				f(c)
 			}()
 		}
