@@ -125,3 +125,35 @@ func BenchmarkMask(b *testing.B) {
 		}
 	}
 }
+
+// FuzzMask: what is masked is what would be replaced in an answer, and every
+// split gives the same.
+func FuzzMask(f *testing.F) {
+	for _, s := range scrubSeeds() {
+		f.Add([]byte(s+"\x00\x80"+s), 3)
+	}
+	var keys []secret.Value
+	for _, k := range oddKeys() {
+		keys = append(keys, secret.FromString(k))
+	}
+	s := flow.NewScrubber(keys...)
+	buf := make([]byte, 256<<10)
+	f.Fuzz(func(t *testing.T, in []byte, size int) {
+		size = 1 + (size%64+64)%64
+		whole, n := masked(t, s, bytes.NewReader(in), buf...)
+		if got, m := masked(t, s, &chunked{bytes.NewReader(in), size}, buf...); got != whole || m != n {
+			t.Fatalf("in reads of %d: %q (%d), whole %q (%d)", size, got, m, whole, n)
+		}
+		if len(whole) != len(in) {
+			t.Fatalf("%q became %q", in, whole)
+		}
+		if bytes.ContainsAny(in, string(flow.Mask)+flow.Redacted[:1]) {
+			return // what was replaced can't be told
+		}
+		replaced, m := s.Bytes(in)
+		want := strings.ReplaceAll(string(replaced), flow.Redacted, "")
+		if got := strings.ReplaceAll(whole, string(flow.Mask), ""); got != want || n != m {
+			t.Fatalf("%q became %q (%d), want %q (%d)", in, whole, n, replaced, m)
+		}
+	})
+}
