@@ -454,3 +454,25 @@ func BenchmarkLinks(b *testing.B) {
 		}
 	}
 }
+
+// TestLinksFarApartAreTurnedInLargeReads reads as the proxy does: long answers
+// with little to turn, where most of what is read goes through without a copy.
+func TestLinksFarApartAreTurnedInLargeReads(t *testing.T) {
+	row, linked := `{"type":"Shot","id":1,"code":"a \"b\" c","n":"x/y"},`, spell(`{"f":{"name":"a","url":"@/files/x","type":"Attachment"}},`)
+	for _, gap := range []int{1, 150, 320, 700} {
+		var in, want strings.Builder
+		for range 20 {
+			in.WriteString(strings.Repeat(row, gap) + linked)
+			want.WriteString(strings.Repeat(row, gap) + strings.Replace(linked, site, here, 1))
+		}
+		for _, size := range []int{4000, 20000, 24500, 32 << 10} {
+			for _, read := range []int{100, 17 << 10, 1 << 20} {
+				r := links().NewReader(iotest.DataErrReader(&chunked{strings.NewReader(in.String()), size}), nil)
+				var out bytes.Buffer
+				if _, err := io.CopyBuffer(struct{ io.Writer }{&out}, r, make([]byte, read)); err != nil || out.String() != want.String() {
+					t.Errorf("%d rows apart, reads of %d by %d: %d bytes, want %d, %v", gap, size, read, out.Len(), want.Len(), err)
+				}
+			}
+		}
+	}
+}

@@ -382,7 +382,9 @@ func (r *linkReader) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		r.fill()
+		if n := r.through(p); n > 0 {
+			return n, nil
+		}
 	}
 	n := copy(p, r.ready)
 	r.ready = r.ready[n:]
@@ -399,15 +401,39 @@ func (r *linkReader) decide() {
 	r.ready, r.link, r.from = r.b[r.from:at.start], link, at.end
 }
 
+// through reads more, into p: where no link can begin in it, that spares the
+// copy, and n of p are decided. Else it goes the long way, and n is 0.
+func (r *linkReader) through(p []byte) (n int) {
+	pending := r.b[r.from:]
+	if len(pending) > maxLinkStart || len(p) < 2*maxLinkObject {
+		r.err = r.fill(r.src)
+		return 0
+	}
+	kept := copy(p, pending)
+	read, err := r.src.Read(p[kept:min(len(p), len(r.buf)-maxLinkObject)])
+	text := p[:kept+read]
+	decided := len(text) - maxLinkStart
+	links := linkSearch{b: text}
+	if err != nil || decided < maxLinkObject || links.slashes(0) >= 0 {
+		// All that was read fits: fill makes room for as much.
+		_ = r.fill(bytes.NewReader(text[kept:]))
+		r.err, r.final = err, err != nil
+		return 0
+	}
+	r.b = r.buf[:copy(r.buf, text[decided-maxLinkObject:])]
+	r.from, r.esc, r.escN = maxLinkObject, 0, 0
+	return decided
+}
+
 // fill reads more. Of what is decided, as much is kept as may be looked at.
-func (r *linkReader) fill() {
-	if drop := r.from - maxLinkObject; drop > 0 && cap(r.b)-len(r.b) < len(r.buf)/4 {
-		n := copy(r.buf, r.b[drop:])
-		r.b = r.buf[:n]
+func (r *linkReader) fill(src io.Reader) error {
+	if drop := r.from - maxLinkObject; drop > 0 {
+		r.b = r.buf[:copy(r.buf, r.b[drop:])]
 		r.from -= drop
 		r.esc, r.escN = max(0, r.esc-drop), max(0, r.escN-drop)
 	}
-	n, err := r.src.Read(r.buf[len(r.b):])
+	n, err := src.Read(r.buf[len(r.b):])
 	r.b = r.buf[:len(r.b)+n]
-	r.err, r.final = err, err != nil
+	r.final = err != nil
+	return err
 }
