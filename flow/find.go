@@ -69,15 +69,23 @@ func newFinder(words [][]byte, intros string) *finder {
 	for c := range f.worth {
 		f.worth[c] = len(f.escaped[c]) > 0 || c == '\\' || c == '%' || c == '&'
 		f.wide = f.wide || c >= utf8.RuneSelf && f.worth[c]
-		f.may[c] = begins(byte(c)) || strings.IndexByte(";#", byte(c)) >= 0 || //nolint:gosec // below 256
-			c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	}
+	f.allow()
+	return f
+}
+
+// allow says what the spelling of a word may be made of: its own bytes, and
+// what escapes are.
+func (f *finder) allow() {
+	for c := range f.may {
+		b := byte(c)
+		f.may[c] = begins(b) || b == ';' || b == '#' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 	}
 	for _, w := range f.words {
 		for _, c := range w {
 			f.may[c] = true
 		}
 	}
-	return f
 }
 
 // longRun is from where on the end of a run is not looked for, in bytes.

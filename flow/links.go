@@ -127,18 +127,7 @@ func (l *Links) Whole(b []byte) []byte {
 	if l == nil {
 		return b
 	}
-	return turnAll(linkSearch{l: l, b: b, final: true})
-}
-
-// writtenBack turns back the links in JSON that a tool writes.
-func (l *Links) writtenBack(b []byte) []byte {
-	if l == nil {
-		return b
-	}
-	return turnAll(linkSearch{l: l, b: b, final: true, back: true})
-}
-
-func turnAll(s linkSearch) []byte {
+	s := linkSearch{l: l, b: b, final: true}
 	var out []byte
 	from := 0
 	for {
@@ -146,13 +135,13 @@ func turnAll(s linkSearch) []byte {
 		if link == nil {
 			break
 		}
-		out = append(append(out, s.b[from:at.start]...), link...)
+		out = append(append(out, b[from:at.start]...), link...)
 		from = at.end
 	}
 	if from == 0 {
-		return s.b
+		return b
 	}
-	return append(out, s.b[from:]...)
+	return append(out, b[from:]...)
 }
 
 // Text turns the pre-signed link in the second line of an answer to a form of

@@ -187,7 +187,9 @@ func TestTheSecondLineOfAnUploadAnswerIsRelayed(t *testing.T) {
 		{"0:^a\n^a\n", ""},
 		{"1:7\n^a\n", ""},
 		{"1\nhttps://other.example/x\n^a", ""},
-		{"1", ""}, {"1\n", ""}, {"", ""},
+		{"1", ""},
+		{"1\n", ""},
+		{"", ""},
 	} {
 		in, want := spell(tt.in), spell(tt.want)
 		if want == "" {

@@ -33,7 +33,6 @@ type linkSearch struct {
 	l     *Links
 	b     []byte
 	final bool // b ends where the text does
-	back  bool // links are turned back, in what a tool writes
 
 	esc, escN int // the next two slashes that are both \u002f; up to where that was looked for
 }
@@ -157,11 +156,14 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 		return 0, nil, more
 	}
 	u, ok := unquote(s.b[q:end])
-	turned := s.turn(kind, u)
+	turned := s.l.Out(u)
+	if kind == "links" {
+		turned = s.l.outLinks(u)
+	}
 	if !ok || turned == u || !utf8.ValidString(u) {
 		return 0, nil, noLink
 	}
-	if kind == linkMember && !s.back {
+	if kind == linkMember {
 		open := lo + objectBefore(s.b[lo:lo+name])
 		if open < lo {
 			return 0, nil, noLink
@@ -176,18 +178,6 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 	return end, appendQuoted(nil, turned), isLink
 }
 
-func (s *linkSearch) turn(kind, u string) string {
-	switch {
-	case s.back && kind != "links":
-		return s.l.Back(u)
-	case s.back:
-		return u
-	case kind == "links":
-		return s.l.outLinks(u)
-	}
-	return s.l.Out(u)
-}
-
 func whether(cond bool, v verdict) verdict {
 	if cond {
 		return v
@@ -198,7 +188,7 @@ func whether(cond bool, v verdict) verdict {
 // mayBeSites is the quick no for a string whose text begins at i.
 func (s *linkSearch) mayBeSites(i int) verdict {
 	site := s.l.Site
-	if s.back || s.l.Relay != nil {
+	if s.l.Relay != nil {
 		return isLink
 	}
 	head := s.b[i:min(len(s.b), i+len(site))]
