@@ -661,10 +661,9 @@ func (r *restParse) webhookEvent(typ, event string) error {
 }
 
 func (r *restParse) schemaFieldMember(name string) error {
-	create := r.c.Method == "schema_field_create"
 	switch {
 	case r.op.body == anyBody:
-	case name == "data_type" && create, name == "project_id":
+	case name == "data_type", name == "project_id": // shotgun-nodejs sends data_type with an update too
 		return r.w.plain(name)
 	case name == "properties":
 		return r.w.value(nil)

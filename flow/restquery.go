@@ -164,7 +164,7 @@ func (r *restParse) uploadParam(p *Pair) error {
 	last := r.rt.segs[len(r.rt.segs)-1]
 	switch p.Name {
 	case "filename":
-		if r.in.Method != "POST" {
+		if last != "multipart_abort" {
 			return nil
 		}
 	case "multipart_upload":
