@@ -287,6 +287,19 @@ func TestRESTRoute(t *testing.T) {
 	}
 }
 
+// TestRESTStreams: only the file of an upload is not read first.
+func TestRESTStreams(t *testing.T) {
+	for _, c := range restCalls() {
+		in := restCall(c.line)
+		if got, want := flow.RESTStreams(in.Method, in.Path), rest(t, c.line).Stream; got != want {
+			t.Errorf("%s: %v", c.line, got)
+		}
+	}
+	if !flow.RESTStreams("PUT", "/api/v1.1/entity/notes/1/_upload") || flow.RESTStreams("PUT", "/api/v2/entity/notes/1/_upload") {
+		t.Error("the upload of a note's file")
+	}
+}
+
 // TestRESTPrefix: the two that the site has are kept, the documentation's is
 // what it stands for.
 func TestRESTPrefix(t *testing.T) {

@@ -41,6 +41,17 @@ func RESTRoute(verb, path string) (ok, otherVerb bool) {
 	return false, false
 }
 
+// RESTStreams says whether what follows the head of a call is a file, which is
+// not read before the call is decided: [REST.Stream].
+func RESTStreams(verb, path string) bool {
+	rt, ok := splitREST(path)
+	if !ok {
+		return false
+	}
+	op, ok := restOp(verb, rt.shape)
+	return ok && op.body == streamBody
+}
+
 // splitREST takes a path apart, as it is on the wire. Nothing is decoded and
 // nothing cleaned: what is not plain is no route.
 func splitREST(path string) (rt restRoute, ok bool) {
