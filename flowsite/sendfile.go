@@ -89,18 +89,13 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
 		n := min(piece, len(b)-done)
-		if p.plan.Truncate > 0 && p.sent+int64(n) > p.size-int64(p.plan.Truncate) {
-			p.broken = true
-			return done, io.ErrShortWrite
+		if p.plan.Truncate > 0 {
+			n = min(n, int(max(0, p.size-int64(p.plan.Truncate)-p.sent)))
 		}
-		if err := p.pace(); err != nil {
-			p.broken = true
-			return done, err
-		}
-		m, err := p.ResponseWriter.Write(b[done : done+n])
+		m, err := p.piece(b[done : done+n])
 		done, p.sent = done+m, p.sent+int64(m)
-		if err == nil {
-			err = http.NewResponseController(p.ResponseWriter).Flush()
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite
 		}
 		if err != nil {
 			p.broken = true
@@ -108,6 +103,18 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 		}
 	}
 	return done, nil
+}
+
+// piece sends one piece when it is due.
+func (p *pacedWriter) piece(b []byte) (int, error) {
+	if err := p.pace(); err != nil {
+		return 0, err
+	}
+	n, err := p.ResponseWriter.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(p.ResponseWriter).Flush()
 }
 
 // pace waits until the next piece is due; a closed channel makes all the rest

@@ -124,12 +124,12 @@ func (x *exchange) judgeStorage() []string {
 	return found
 }
 
-// leaked looks for the site's own credentials in a request line and headers.
+// leaked looks for the site's own credentials in the headers. The target is
+// the link, every byte of which the site gave out.
 func (s *Site) leaked(r *http.Request) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var text strings.Builder
-	text.WriteString(r.RequestURI)
 	for name, values := range r.Header {
 		text.WriteString(name + strings.Join(values, "\n"))
 	}
