@@ -158,11 +158,9 @@ func (c *ctx) tags(list string) []link {
 }
 
 // set writes one field of a row with its event, and who did it.
-func (c *ctx) set(e *entity, f *field, v any, mode string) *entity {
+func (c *ctx) set(e *entity, f *field, v any, mode string) {
 	e = c.apply(e, change{f, v, mode})
-	e = e.with(map[string]any{"updated_at": c.stamp(), "updated_by": c.who.actor})
-	c.state.put(e)
-	return e
+	c.state.put(e.with(map[string]any{"updated_at": c.stamp(), "updated_by": c.who.actor}))
 }
 
 // AddFile puts a file in as an Attachment named name, with no event, and

@@ -74,7 +74,7 @@ func (m *multipartReader) next() (formPart, error) {
 // take reads n bytes that aren't the file's.
 func (m *multipartReader) take(n int) ([]byte, error) {
 	b := make([]byte, n)
-	if _, err := io.ReadFull(m.src, b); err != nil {
+	if _, err := m.fill(b); err != nil {
 		return nil, short(err)
 	}
 	if len(m.head)+n > maxFormHead {
@@ -82,6 +82,20 @@ func (m *multipartReader) take(n int) ([]byte, error) {
 	}
 	m.head = append(m.head, b...)
 	return b, nil
+}
+
+// fill is io.ReadFull, but for io.EOF where the stream ends in between: a
+// request that broke off says io.ErrUnexpectedEOF.
+func (m *multipartReader) fill(b []byte) (int, error) {
+	n := 0
+	for n < len(b) {
+		got, err := m.src.Read(b[n:])
+		n += got
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // short tells a form that ends early though the request is complete from a
@@ -95,10 +109,12 @@ func short(err error) error {
 
 // end: the last boundary, CRLF, at most one empty line.
 func (m *multipartReader) end() error {
-	rest, err := io.ReadAll(io.LimitReader(m.src, 5))
-	if err != nil {
+	rest := make([]byte, len("\r\n\r\n")+1) // one more than there may be
+	n, err := m.fill(rest)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	rest = rest[:n]
 	m.head = append(m.head, rest...)
 	if s := string(rest); s != "\r\n" && s != "\r\n\r\n" {
 		return malformed("%q after the end", rest)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -285,9 +286,7 @@ func (c *ctx) linkTo(l *storageLink, key, filename string, more url.Values) stri
 		"X-Amz-Date": {c.now.Format("20060102T150405Z")}, "X-Amz-Expires": {strconv.Itoa(int(linkTTL.Seconds()))}, "X-Amz-SignedHeaders": {"host"},
 		"x-amz-meta-user-id": {strconv.Itoa(c.who.actor.ID)}, "x-amz-meta-user-type": {orDefault(c.who.actor.Type, userType)},
 	}
-	for name, v := range more {
-		q[name] = v
-	}
+	maps.Copy(q, more)
 	l.target = bucketPath + key + "/" + strconv.Itoa(s.linkN) + "/" + url.PathEscape(filename) + "?" + q.Encode() + "&X-Amz-Signature=" + sig
 	l.expires = s.opts.Now().Add(linkTTL)
 	s.links[l.target] = l
@@ -301,9 +300,7 @@ func (c *ctx) linkTo(l *storageLink, key, filename string, more url.Values) stri
 // getLink is a link to download an Attachment's file.
 func (c *ctx) getLink(id int, b *blob, more url.Values) string {
 	q := url.Values{"response-content-disposition": {disposition(b.Name)}}
-	for name, v := range more {
-		q[name] = v
-	}
+	maps.Copy(q, more)
 	return c.linkTo(&storageLink{blob: b, file: id}, "attachment/"+strconv.Itoa(id), b.Name, q)
 }
 

@@ -171,7 +171,7 @@ func TestPartsOutOfOrder(t *testing.T) {
 		u := begin(t, s, "True")
 		data := map[string]string{"1": strings.Repeat("a", 5<<20), "2": "bb"}
 		tags := map[string]string{}
-		for _, n := range strings.Split(order, "") {
+		for n := range strings.SplitSeq(order, "") {
 			link := strings.Split(urlForm(s, "api_get_upload_link_for_part", u.about("part_number", n)), "\n")[1]
 			tags[n] = request(t, c, http.MethodPut, link, data[n]).header.Get("Etag")
 		}

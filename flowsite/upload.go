@@ -69,14 +69,16 @@ func uploadHeaders() []string {
 }
 
 func (x *exchange) urlencodedUpload(spec formSpec) {
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxFormHead))
-	if err != nil {
+	if x.r.ContentLength > maxFormHead {
+		x.violate("a form over the bound")
+		return
+	}
+	if x.readBody() != nil {
 		x.brokeOff()
 		return
 	}
-	x.rec.Body = body
 	f := &uploadForm{fields: map[string]string{}}
-	found := f.readPairs(string(body))
+	found := f.readPairs(string(x.rec.Body))
 	if found = append(found, x.takeForm(spec, f)...); len(found) > 0 {
 		x.violate(found...)
 		return

@@ -82,7 +82,8 @@ func (c *ctx) linkFile(e *entity, f *uploadForm) (int, error) {
 		return 0, err
 	}
 	if e.typ.key == "Attachment" {
-		return e.id, c.replaceFile(e, fd, f)
+		c.replaceFile(e, fd, f)
+		return e.id, nil
 	}
 	a, err := c.attach(f.blob, e, f)
 	if err != nil {
@@ -93,12 +94,11 @@ func (c *ctx) linkFile(e *entity, f *uploadForm) (int, error) {
 }
 
 // replaceFile gives an Attachment another file.
-func (c *ctx) replaceFile(e *entity, fd *field, f *uploadForm) error {
+func (c *ctx) replaceFile(e *entity, fd *field, f *uploadForm) {
 	c.state.files[e.id] = f.blob
 	e = e.with(map[string]any{"filename": f.blob.Name, "file_size": number(int(f.blob.Size))})
 	c.state.put(e)
 	c.set(e, fd, attachment(e.id, f.blob, orDefault(f.fields["display_name"], f.blob.Name)), "set")
-	return nil
 }
 
 // thumbnailFields are the names that mean a picture (§3.2).
