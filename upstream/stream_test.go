@@ -25,7 +25,7 @@ import (
 // piece is what upstream reads of a Stream at once; bound is how much further
 // than the site it may be at most, sockets' buffers aside.
 const (
-	piece = 128 << 10
+	piece = 64 << 10
 	bound = 2 * piece
 )
 
@@ -803,6 +803,7 @@ func TestVerbsAsWritten(t *testing.T) {
 		},
 		{upstream.Request{Path: "/x", Stream: strings.NewReader(""), Length: -1}, "POST /x HTTP/1.1\r\nHost: example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
 	} {
+		tt.r.Fresh = true // the site closes after one
 		if _, _, err := p.send(t.Context(), tt.r); err != nil {
 			t.Fatal(err)
 		}

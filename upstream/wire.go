@@ -13,7 +13,7 @@ const (
 	// piece and a call's head, with what TLS adds to each record.
 	maxSealed = pieceSize + 16<<10
 	// aheadSize is how much of an answer is taken from the kernel at once: four
-	// records of TLS.
+	// records of TLS. One or two cost an eighth more CPU, eight nothing less.
 	aheadSize = 64 << 10
 )
 
