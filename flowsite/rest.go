@@ -192,8 +192,8 @@ func (x *exchange) restHeaders(q *rest) []string {
 		usual = append(usual, "Origin")
 	}
 	if q.verb == http.MethodPut && strings.HasSuffix(q.path, "/_upload") {
-		// What the nodejs client and curl add to a file.
-		usual = append(usual, "Content-Size", "Expect")
+		// What the nodejs client, Node's own fetch and curl add to a file.
+		usual = append(usual, "Content-Size", "Sec-Fetch-Mode", "Expect")
 	}
 	if q.verb == http.MethodGet {
 		usual = append(usual, "Range", "If-None-Match", "If-Modified-Since", "If-Range")

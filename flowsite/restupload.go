@@ -372,7 +372,7 @@ func (x *exchange) servePut(q *rest) {
 	q.signed = true
 	plan := x.plannedREST(q)
 	in := x.site.newIntake(max(x.r.ContentLength, 0))
-	_, err := io.Copy(plan.throttle(x, in), x.r.Body)
+	_, err := io.Copy(plan.throttle(x, &bounded{in, x.site.opts.KeepFiles}), x.r.Body)
 	switch {
 	case errors.Is(err, errPlanned):
 		x.applyPlanned(plan, func() outcome { return outcome{} })
@@ -384,6 +384,20 @@ func (x *exchange) servePut(q *rest) {
 	}
 	q.in, q.kind = in, x.r.Header.Get("Content-Type")
 	x.replyREST(plan, x.applyPlannedREST(plan, q))
+}
+
+// bounded lets go of the bytes of a chunked file that turns out to be over the
+// bound: its length wasn't known when it began.
+type bounded struct {
+	in   *intake
+	most int64
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.in.keep && b.in.size+int64(len(p)) > b.most {
+		b.in.keep, b.in.data = false, nil
+	}
+	return b.in.Write(p)
 }
 
 // plannedREST takes the fault that is due before the call is applied.

@@ -205,6 +205,25 @@ func TestRESTUploadToTheSite_5_5(t *testing.T) {
 	clean(t, s)
 }
 
+// §5.5: a file may come chunked, as Rust sends it; one over the bound is known
+// by its sum.
+func TestRESTUploadMayBeChunked_5_5(t *testing.T) {
+	s := newSite(t, flowsite.Options{KeepFiles: 8})
+	c := viaREST(t, s)
+	chunked := func(r *http.Request) { r.ContentLength, r.TransferEncoding = -1, []string{"chunked"} }
+	for data, kept := range map[string]string{"small": "small", "more than eight bytes": ""} {
+		info, links, put := c.sg("/entity/versions/1/sg_uploaded_movie/_upload?filename=clip.mov")
+		restCaller{tb: t, site: s}.send(http.MethodPut, put, data, chunked).ok(http.StatusOK)
+		c.complete(links, info, object{}).ok(http.StatusCreated)
+		id, _ := member(c.get("/entity/versions/1/sg_uploaded_movie").object()["data"], "id").(float64)
+		file, ok := s.File(int(id))
+		if !ok || file.Size != int64(len(data)) || len(file.SHA256) != 64 || string(s.FileData(int(id))) != kept {
+			t.Errorf("%+v %q", file, s.FileData(int(id)))
+		}
+	}
+	clean(t, s)
+}
+
 // §5.5: an upload is complete whether or not a byte came.
 func TestCompleteWithoutBytes_5_5(t *testing.T) {
 	s := newSite(t, flowsite.Options{})

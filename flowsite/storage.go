@@ -103,10 +103,10 @@ func (s *Site) serveStorage(w http.ResponseWriter, r *http.Request) {
 	x.storageGet(l)
 }
 
-// storageHeaders are those that clients send to storage (Content-Size: nodejs,
-// Expect: curl); a credential is among none of them.
+// storageHeaders are those that clients send to storage (Content-Size and
+// Sec-Fetch-Mode: nodejs, Expect: curl); a credential is among none of them.
 func storageHeaders() []string {
-	return words("Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Size", "Content-Type", "Expect",
+	return words("Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Size", "Content-Type", "Expect", "Sec-Fetch-Mode",
 		"If-Modified-Since", "If-None-Match", "If-Range", "Range", "User-Agent")
 }
 
