@@ -32,8 +32,8 @@ type RESTRequest struct {
 }
 
 // REST is a call of the REST API that was read completely, and what is sent on.
-// It is immutable but for its [Carried], and keeps no byte of what it was read
-// from.
+// It is immutable but for its [Carried], and keeps no byte of the body that it
+// was read from.
 type REST struct {
 	Carried
 
@@ -368,7 +368,11 @@ func (r *restParse) fileType() error {
 	if len(r.in.ContentType) > 1 {
 		return shape("the file has more than one content type")
 	}
-	typ := r.in.ContentType[0]
+	typ, param, has := strings.Cut(r.in.ContentType[0], ";")
+	charset, ok := strings.CutPrefix(strings.TrimSpace(param), "charset=")
+	if has && (!ok || !isWord(charset)) {
+		return shape("the file's content type has a parameter that is no charset")
+	}
 	if len(typ) > MaxName || !isCleanType(typ) {
 		return shape("the file's content type is no plain one")
 	}

@@ -340,7 +340,10 @@ func TestRESTContentTypes(t *testing.T) {
 		{"GET /entity/shots", []string{"application/json"}, true}, // shotgun-nodejs sends it with every call
 		{"DELETE /entity/shots/1", []string{"application/json"}, true},
 		{"PUT /entity/notes/1/_upload", []string{"image/png"}, true},
+		{"PUT /entity/notes/1/_upload", []string{"text/plain;charset=utf-8"}, true}, // a Blob of a browser or of Node
 		{"PUT /entity/notes/1/_upload", []string{"image/png; x=y"}, false},
+		{"PUT /entity/notes/1/_upload", []string{"multipart/form-data; boundary=x"}, false},
+		{"PUT /entity/notes/1/_upload", []string{"image"}, false},
 		{"PUT /entity/notes/1/_upload", []string{"image/png", "image/png"}, false},
 	} {
 		in := restCall(tt.line)
