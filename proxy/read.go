@@ -6,10 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
+	"stagedoor/flow"
 	"stagedoor/limit"
 )
 
@@ -87,7 +87,7 @@ func (x *exchange) isFile() bool {
 	case wayForm:
 		return isMultipart(x.r.Header["Content-Type"])
 	case wayREST:
-		return x.r.Method == http.MethodPut && strings.HasSuffix(x.r.URL.Path, "/_upload")
+		return flow.RESTStreams(x.r.Method, x.r.URL.Path)
 	case wayStorage:
 		return x.r.Method == http.MethodPut
 	}
