@@ -20,9 +20,15 @@ func (p pattern) ReadAt(b []byte, off int64) (int, error) {
 	}
 	n := int(min(int64(len(b)), int64(p)-off))
 	for i := 0; i < n; {
-		var word [8]byte
 		at := off + int64(i)
-		binary.LittleEndian.PutUint64(word[:], scramble(uint64(at)/8)) //nolint:gosec // at is no negative number
+		next := scramble(uint64(at) / 8) //nolint:gosec // at is no negative number
+		if at%8 == 0 && n-i >= 8 {
+			binary.LittleEndian.PutUint64(b[i:], next)
+			i += 8
+			continue
+		}
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], next)
 		i += copy(b[i:n], word[at%8:])
 	}
 	if n < len(b) {
