@@ -624,6 +624,10 @@ func TestSummariesAndTextSearch_5_4(t *testing.T) {
 	if got := a.ids(); len(got) != 3 {
 		t.Errorf("%v", got)
 	}
+	both := c.send(http.MethodPost, "/entity/_text_search", `{"text":"harbour","entity_types":{"Asset":[]},"entity_filters":{"Asset":[]}}`, array3)
+	if got := both.ids(); !slices.Equal(got, []int{1, 2, 3, 4}) {
+		t.Errorf("as Rust sends it: %v", got)
+	}
 	for body, why := range map[string]string{`{"text":"abc"}`: "entity_types is missing", `{"entity_types":{}}`: "text is missing"} {
 		says(t, c.send(http.MethodPost, "/entity/_text_search", body, array3).refused(http.StatusBadRequest, 103), why)
 	}

@@ -99,7 +99,7 @@ func entityRoutes() []restRoute {
 		{verb: get, path: "entity/<type>", word: "read", query: append(words("filter[]"), paged...), run: (*ctx).restList},
 		{verb: post, path: "entity/<type>", word: "create", query: append(words("fields"), options...), body: jsonBody, run: (*ctx).restCreate},
 		{verb: post, path: "entity/_batch", word: "batch", body: jsonBody, names: words("requests"), run: (*ctx).restBatch},
-		{verb: post, path: "entity/_text_search", word: "query_display_name_cache", query: words("page[]"), body: vendorBody, names: words("text", "entity_types", "page", "sort"), run: (*ctx).restTextSearch},
+		{verb: post, path: "entity/_text_search", word: "query_display_name_cache", query: words("page[]"), body: vendorBody, names: words("text", "entity_types", "entity_filters", "page", "sort"), run: (*ctx).restTextSearch},
 		{verb: post, path: "entity/<type>/_search", word: "read", query: append(words("filter[]"), paged...), body: vendorBody, names: search, run: (*ctx).restSearch},
 		{verb: post, path: "entity/<type>/_summarize", word: "summarize", body: vendorBody, names: words("filters", "summary_fields", "grouping", "options"), run: (*ctx).restSummarize},
 		{verb: get, path: "entity/<type>/<id>", word: "read", query: append(words("fields"), options...), run: (*ctx).restRead},

@@ -505,7 +505,8 @@ func (c *ctx) restSummarize(q *rest) (restAnswer, error) {
 	return restOK(map[string]any{"data": out}), nil
 }
 
-// restTextSearch answers POST /entity/_text_search.
+// restTextSearch answers POST /entity/_text_search. Rust sends the types under
+// a second name, entity_filters, too; only the documented one counts.
 func (c *ctx) restTextSearch(q *rest) (restAnswer, error) {
 	m, _ := q.body.(map[string]any)
 	for _, name := range words("text", "entity_types") {
