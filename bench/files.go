@@ -346,16 +346,29 @@ func (l *lab) fileTable(ctx context.Context, cs []*fileRun, size int64) string {
 	fmt.Fprintf(&b, "%s. %d rounds of %s, one transfer at a time; medians.\n\n", l.machine(ctx), l.o.rounds, sizeText(size))
 	for _, w := range ways() {
 		fmt.Fprintf(&b, "| %s | MB/s | lowest to highest | ÷ nginx | CPU s per GB | ÷ nginx | peak memory MiB |\n|---|--:|--:|--:|--:|--:|--:|\n", w.name)
-		base := cs[slices.IndexFunc(cs, func(c *fileRun) bool { return c.name == "nginx" || c == cs[len(cs)-1] })]
 		for _, c := range cs {
-			v := c.figures(w.name, func(s fileSample) float64 { return s.rate })
-			fmt.Fprintf(&b, "| %s | %.0f | %.0f–%.0f | %.2f | %.2f | %.2f | %.1f |\n", c.name, middle(v), v[0], v[len(v)-1],
-				middle(v)/middle(base.figures(w.name, func(s fileSample) float64 { return s.rate })),
-				middle(c.figures(w.name, func(s fileSample) float64 { return s.cpu })),
-				middle(c.figures(w.name, func(s fileSample) float64 { return s.cpu }))/middle(base.figures(w.name, func(s fileSample) float64 { return s.cpu })),
-				mib(c.peak[w.name]))
+			rates, cpu := c.rates(w.name), middle(c.cpu(w.name))
+			perNginx, cpuPerNginx := "–", "–"
+			if base := findRun(cs, "nginx"); base != nil {
+				perNginx = fmt.Sprintf("%.2f", base.share(c, w.name))
+				cpuPerNginx = fmt.Sprintf("%.2f", cpu/middle(base.cpu(w.name)))
+			}
+			fmt.Fprintf(&b, "| %s | %.0f | %.0f–%.0f | %s | %.2f | %s | %.1f |\n",
+				c.name, middle(rates), rates[0], rates[len(rates)-1], perNginx, cpu, cpuPerNginx, mib(c.peak[w.name]))
 		}
 		b.WriteString("\n")
+	}
+	if base, ours := findRun(cs, "nginx"), findRun(cs, nameStagedoor); base != nil && ours != nil {
+		b.WriteString("Goal: ")
+		for i, w := range ways() {
+			share := base.share(ours, w.name)
+			word := "reached"
+			if share < minShare {
+				word = "MISSED"
+			}
+			fmt.Fprintf(&b, "%s%s at %.2f of nginx's throughput, at least %.1f: %s", []string{"", "; "}[min(i, 1)], w.name, share, minShare, word)
+		}
+		b.WriteString(".\n")
 	}
 	for _, name := range l.skipped {
 		fmt.Fprintf(&b, " SKIPPED, not installed: %s.", name)
@@ -363,6 +376,29 @@ func (l *lab) fileTable(ctx context.Context, cs []*fileRun, size int64) string {
 	return b.String()
 }
 
+func findRun(cs []*fileRun, name string) *fileRun {
+	for _, c := range cs {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// share is what part of this throughput another one has.
+func (c *fileRun) share(other *fileRun, way string) float64 {
+	return middle(other.rates(way)) / middle(c.rates(way))
+}
+
+func (c *fileRun) rates(way string) []float64 {
+	return c.figures(way, func(s fileSample) float64 { return s.rate })
+}
+
+func (c *fileRun) cpu(way string) []float64 {
+	return c.figures(way, func(s fileSample) float64 { return s.cpu })
+}
+
+// figures are sorted.
 func (c *fileRun) figures(way string, figure func(fileSample) float64) []float64 {
 	v := make([]float64, len(c.samples[way]))
 	for i, s := range c.samples[way] {

@@ -26,7 +26,7 @@ type warehouse struct {
 	hosts []string // Host of each call
 }
 
-func stock(t *testing.T, settings ...func(*upstream.Options)) *warehouse {
+func stock(t *testing.T) *warehouse {
 	t.Helper()
 	h := &warehouse{open: map[string]int{}}
 	ts := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,9 +47,6 @@ func stock(t *testing.T, settings ...func(*upstream.Options)) *warehouse {
 		h.dials = append(h.dials, addr)
 		return &counted{Conn: c, closed: func() { h.mu.Lock(); h.open[addr]--; h.mu.Unlock() }}, err
 	}}
-	for _, s := range settings {
-		s(&o)
-	}
 	h.pool = upstream.NewPool(o)
 	t.Cleanup(h.pool.Close)
 	return h

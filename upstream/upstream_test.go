@@ -26,8 +26,8 @@ import (
 )
 
 // identity is a certificate for example.com and 127.0.0.1 with its root.
-func identity(t testing.TB) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
+func identity(tb testing.TB) (tls.Certificate, *x509.CertPool) {
+	tb.Helper()
 	ts := httptest.NewUnstartedServer(nil)
 	ts.StartTLS()
 	defer ts.Close()
@@ -68,9 +68,9 @@ type setting func(*upstream.Options, *tls.Config)
 
 // visit makes a site whose connections are served by f, over in-memory pipes
 // where piped (for synctest), else over loopback.
-func visit(t testing.TB, piped bool, f func(*line), settings ...setting) *place {
-	t.Helper()
-	cert, roots := identity(t)
+func visit(tb testing.TB, piped bool, f func(*line), settings ...setting) *place {
+	tb.Helper()
+	cert, roots := identity(tb)
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
 	origin, _ := url.Parse("https://example.com")
 	o := upstream.Options{Site: origin, Roots: roots}
@@ -93,9 +93,9 @@ func visit(t testing.TB, piped bool, f func(*line), settings ...setting) *place 
 			return a, nil
 		}
 	} else {
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		p.wg.Go(func() {
 			for {
@@ -117,7 +117,7 @@ func visit(t testing.TB, piped bool, f func(*line), settings ...setting) *place 
 	}
 	p.site = upstream.New(o)
 	if !piped {
-		t.Cleanup(p.end)
+		tb.Cleanup(p.end)
 	}
 	return p
 }
