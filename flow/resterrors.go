@@ -1,6 +1,10 @@
 package flow
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+)
 
 // AppendErrors writes REST's way to say no, an answer of JSON:API with one error
 // (flow-protocol §5.7): the HTTP status, the code of a fault, what is wrong in
@@ -17,4 +21,18 @@ func AppendErrors(dst []byte, status, code int, title, detail, id string) []byte
 	dst = append(dst, `,"source":null,"detail":`...)
 	dst = appendQuoted(dst, detail)
 	return append(dst, `,"meta":null}]}`...)
+}
+
+// ReadErrors is the code of the first error of an answer in the form that
+// AppendErrors writes (flow-protocol §5.7), 0 for any other answer.
+func ReadErrors(body []byte) (code int) {
+	var answer struct {
+		Errors []struct {
+			Code int `json:"code"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &answer) != nil || len(answer.Errors) == 0 {
+		return 0
+	}
+	return answer.Errors[0].Code
 }

@@ -14,6 +14,11 @@ import (
 // fileBuffer is the size of the buffers that files go through, in bytes.
 const fileBuffer = 256 << 10
 
+// fileHeaders ask for a part of a file, or for one that has changed.
+func fileHeaders() []string {
+	return []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
+}
+
 // download fetches a file with a session of ours.
 func (x *exchange) download() {
 	for again := range 2 {
@@ -21,7 +26,7 @@ func (x *exchange) download() {
 			x.refuseMint(err)
 			return
 		}
-		h := x.requestHeader("", "Range", "If-Range", "If-None-Match", "If-Modified-Since")
+		h := x.requestHeader("", fileHeaders()...)
 		h = append(h, [2]string{"Cookie", flow.SessionCookie(x.session.token)})
 		res, err := x.do(upstream.Request{Method: x.r.Method, Path: x.file.Target(), Header: h})
 		if err != nil {
@@ -146,12 +151,11 @@ func (x *exchange) fileHeader(res *http.Response, packed bool) {
 // so that lengths and ranges hold.
 func (x *exchange) pour(s *flow.Scrubber, src io.Reader) {
 	x.writeHeader(x.status)
-	buf, through := x.p.files.get(), x.p.files.get()
+	buf := x.p.files.get()
 	defer x.p.files.put(buf)
-	defer x.p.files.put(through)
 	r := s.NewMaskReader(src, *buf)
 	start := x.p.cfg.Now()
-	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, r, *through)
+	n, err := r.WriteTo(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now})
 	x.upstream += x.p.cfg.Now().Sub(start)
 	x.sent = n
 	x.redacted += r.Redactions()

@@ -465,6 +465,8 @@ func (x *exchange) answer(a *reply) {
 		x.refuse(SiteFailed, fmt.Sprintf("the site answered %s with status %d; it may have been done: look before you repeat it", x.call.Method, status), "")
 		x.deny()
 		return
+	case x.way == wayREST && status >= 400 && status < 500:
+		x.result, a.code = audit.ResultFault, flow.ReadErrors(a.head)
 	case status >= 400:
 		x.result = audit.ResultSiteError
 	}
@@ -533,7 +535,8 @@ func (x *exchange) sendWhole(a *reply) {
 		x.siteFailed(errUnreadable)
 		return
 	}
-	out, m := x.scrubber().Whole(out, x.emptiesFields())
+	// Links first: turning one takes a level of escapes off it.
+	out, m := x.scrubber().Whole(x.links().Whole(out), x.emptiesFields())
 	n += m
 	if x.tellsValues() {
 		clean, m, ok := flow.EmptyMeta(out)
@@ -543,7 +546,6 @@ func (x *exchange) sendWhole(a *reply) {
 		}
 		out, n = clean, n+m
 	}
-	out = x.links().Whole(out)
 	x.redacted += n
 	x.responseHeader(a.res)
 	if x.status != http.StatusNoContent && x.status != http.StatusNotModified {
@@ -562,13 +564,14 @@ func (x *exchange) stream(a *reply) {
 	x.writeHeader(x.status)
 	buf := x.p.buffers.get()
 	defer x.p.buffers.put(buf)
-	r := x.scrubber().NewReader(io.MultiReader(bytes.NewReader(a.head), a.body), *buf, x.emptiesFields())
+	turned := x.p.buffers.get()
+	defer x.p.buffers.put(turned)
+	whole := io.MultiReader(bytes.NewReader(a.head), a.body)
+	r := x.scrubber().NewReader(x.links().NewReader(whole, *turned), *buf, x.emptiesFields()) // links first, as in sendWhole
 	start := x.p.cfg.Now()
 	through := x.p.buffers.get()
 	defer x.p.buffers.put(through)
-	turned := x.p.buffers.get()
-	defer x.p.buffers.put(turned)
-	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, x.links().NewReader(r, *turned), *through)
+	n, err := io.CopyBuffer(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now}, r, *through)
 	x.upstream += x.p.cfg.Now().Sub(start)
 	x.sent = n
 	x.redacted += r.Redactions()

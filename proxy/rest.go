@@ -31,20 +31,36 @@ func (x *exchange) sendREST() {
 		case err != nil:
 			x.siteFailed(err)
 			return
-		case res.StatusCode == http.StatusUnauthorized && x.session != nil && again == 0 && !x.meter.begun():
-			// It proves that nothing was done. A file can't be sent again.
-			_ = res.Body.Close()
-			x.dead(withBearer)
-			x.retried = "session_ended"
-		default:
+		case res.StatusCode != http.StatusUnauthorized || x.session == nil:
 			x.answerREST(res)
 			return
 		}
+		a, err := x.open(res)
+		if err != nil {
+			x.siteFailed(err)
+			return
+		}
+		if flow.ReadErrors(a.head) != flow.FaultAuth { // 401 also says that it takes an admin
+			x.answer(a)
+			return
+		}
+		a.close(x.p)
+		x.dead(withBearer)
+		if again > 0 || x.meter.begun() { // a file can't be sent again
+			break
+		}
+		x.retried = "session_ended" // which proves that nothing was done
 	}
+	what, advice := x.keyRefusal()
+	x.refuse(KeyRefused, what, advice)
+	x.deny()
 }
 
 func (x *exchange) restRequest() upstream.Request {
-	names := []string{"Range"}
+	var names []string
+	if x.call.Group == flow.GroupDownload {
+		names = fileHeaders()
+	}
 	if x.rest.Stream {
 		names = append(names, "Content-Size")
 	}
@@ -74,12 +90,6 @@ func (x *exchange) answerREST(res *http.Response) {
 		return
 	}
 	switch {
-	case status == http.StatusUnauthorized && x.session != nil:
-		_ = res.Body.Close()
-		what, advice := x.keyRefusal()
-		x.refuse(KeyRefused, what, advice)
-		x.deny()
-		return
 	case status >= 300 && status <= 399 && status != http.StatusNotModified:
 		_ = res.Body.Close()
 		x.refuse(SiteRedirect, "", "")
@@ -97,9 +107,6 @@ func (x *exchange) answerREST(res *http.Response) {
 	if err != nil {
 		x.siteFailed(err)
 		return
-	}
-	if status >= 400 && status < 500 {
-		x.result = audit.ResultFault
 	}
 	x.answer(a)
 }

@@ -44,7 +44,9 @@ type sessions struct {
 	of    map[sessionKey]*session
 }
 
-type sessionKey struct{ with, script, sudo, uuid string }
+// sessionKey also has the site: a session must not go to another one that a
+// reload has put in its place.
+type sessionKey struct{ with, site, script, sudo, uuid string }
 
 // session is a session or bearer token of the site's; it is immutable but for
 // used, which sessions.mu guards.
@@ -65,7 +67,7 @@ type refusedMint struct {
 func (r *refusedMint) Error() string { return r.what }
 
 func (x *exchange) sessionKey(with string) sessionKey {
-	return sessionKey{with, x.scriptName, x.call.SudoAsLogin, x.call.SessionUUID}
+	return sessionKey{with, x.st.Origin, x.scriptName, x.call.SudoAsLogin, x.call.SessionUUID}
 }
 
 // obtain gives the call a session or token: one that is kept, or a new one,
@@ -76,7 +78,7 @@ func (x *exchange) obtain(with string) error {
 		x.session = s
 		return nil
 	}
-	c := x.p.sessions.group.DoChan(k.with+"\x00"+k.script+"\x00"+k.sudo+"\x00"+k.uuid, func() (any, error) {
+	c := x.p.sessions.group.DoChan(fmt.Sprintf("%q", k), func() (any, error) {
 		if s := x.p.sessions.get(k, x.cred.Key, x.p.cfg.Now()); s != nil {
 			return s, nil // made while this one came
 		}

@@ -85,7 +85,7 @@ func (x *exchange) parseStorage() bool {
 // sendToStorage streams between the tool and a storage host. No credential of
 // ours goes there, and what the host answers goes on as it is.
 func (x *exchange) sendToStorage() {
-	r := upstream.Request{Method: x.r.Method, Path: x.relay.target, Header: x.requestHeader("", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Content-Type")}
+	r := upstream.Request{Method: x.r.Method, Path: x.relay.target, Header: x.requestHeader("", append(fileHeaders(), "Content-Type")...)}
 	if x.r.Method == http.MethodPut {
 		r.Stream, r.Length, r.Fresh = x.meter, x.r.ContentLength, true
 	}

@@ -546,3 +546,24 @@ func startRaw(t *testing.T, f func(net.Conn)) option {
 	t.Cleanup(up.Close)
 	return func(st *proxy.State, _ *proxy.Listener) { st.Site = up }
 }
+
+func TestA401OfAnotherKindIsTheSitesOwnAnswer(t *testing.T) {
+	var minted atomic.Int32
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/auth/access_token") {
+			minted.Add(1)
+			restSite("")(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"errors":[{"status":401,"code":110,"title":"Unauthorized","detail":"needs an admin"}]}`)
+	})
+	got := s.get("/api/v1/entity/shots?fields=code")
+	if got.status != http.StatusUnauthorized || !strings.Contains(got.body, "needs an admin") || minted.Load() != 1 {
+		t.Errorf("%d tokens, %+v", minted.Load(), got)
+	}
+	if e := s.audit.all(); e[len(e)-1].Fault != 110 || e[len(e)-1].Result != audit.ResultFault {
+		t.Errorf("%+v", e[len(e)-1])
+	}
+}
