@@ -392,7 +392,7 @@ func TestRESTFilter(t *testing.T) {
 	for line, want := range map[string]string{
 		"GET /entity/shots": "records", "GET /entity/shots?fields=": "records", "GET /entity/shots?fields=*": "records", "GET /entity/shots?fields=code,*": "records", "GET /entity/shots?fields=code": "",
 		"GET /entity/shots/1": "records", "GET /entity/shots/1?fields=code": "", "GET /entity/shots/1/relationships/a": "records linked", "GET /entity/shots/1/image": "",
-		`POST /entity/shots/_search {"filters":[]}`: "records", `POST /entity/shots/_search?fields=code {"filters":[]}`: "", `POST /entity/shots/_search {"fields":["code"]}`: "", `POST /entity/shots/_search {"fields":[]}`: "records", `POST /entity/shots/_search?fields=code {"fields":null}`: "records", `POST /entity/shots/_search?fields=code {"fields":"*"}`: "records",
+		`POST /entity/shots/_search {"filters":[]}`: "records", `POST /entity/shots/_search?fields=code {"filters":[]}`: "", `POST /entity/shots/_search {"fields":["code"]}`: "", `POST /entity/shots/_search {"fields":[]}`: "records", `POST /entity/shots/_search?fields= {"filters":[]}`: "records", `POST /entity/shots/_search?fields=* {"filters":[]}`: "records",
 		`POST /entity/shots {"a":1,"b":2}`: "records [[a b]]", `PUT /entity/shots/1 {"a":1}`: "records [[a]]", `PUT /entity/shots/1 {}`: "records [[]]", "POST /entity/shots/1?revive=1": "records [[]]", "DELETE /entity/shots/1": "",
 		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"a":1}},{"request_type":"delete","entity":"Shot","record_id":1},{"request_type":"create","entity":"Shot","data":{"b":1,"c":1}}]}`: "records [[a] [] [b c]]",
 		`POST /entity/shots/_summarize {"filters":[]}`: "", "GET /": "", `POST /entity/_text_search {"text":"a"}`: "",
@@ -449,7 +449,7 @@ func TestRESTBounds(t *testing.T) {
 	}
 	for _, line := range []string{
 		"GET /entity/shots?fields=" + many(flow.MaxTypes, thing),
-		`POST /entity/shots/_search?fields=` + many(40, thing) + ` {"fields":["` + many(40, func(i int) string { return fmt.Sprintf("a.Other%d.b", i) }) + `"]}`,
+		`POST /entity/shots/_search?fields=` + many(40, thing) + ` {"sort":["` + many(40, func(i int) string { return fmt.Sprintf("a.Other%d.b", i) }) + `"]}`,
 		`POST /entity/_batch {"requests":[` + many(flow.MaxParts+1, func(int) string { return `{"request_type":"delete","entity":"Shot","record_id":1}` }) + `]}`,
 		"GET /entity/shots?fields=" + strings.Repeat("a.Shot.", flow.MaxHops) + "b",
 		"GET /entity/shots?" + strings.ReplaceAll(many(300, func(i int) string { return fmt.Sprintf("filter[f%d]=1", i) }), ",", "&"),

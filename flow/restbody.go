@@ -3,19 +3,20 @@ package flow
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // members reads the body of a call, which has passed strictJSON.
 func (r *restParse) members() error {
 	switch r.c.Method {
 	case "read":
-		return r.w.object("body", r.searchMember)
+		return r.body(r.searchMember)
 	case "summarize":
-		return r.w.object("body", r.summarizeMember)
+		return r.body(r.summarizeMember)
 	case "query_display_name_cache":
 		return r.textSearch()
 	case "create", "update":
-		written, err := r.data(r.request)
+		written, err := r.data(r.request, r.body)
 		r.out.Filter.Written = [][]string{written}
 		return err
 	case "batch":
@@ -23,25 +24,44 @@ func (r *restParse) members() error {
 	case "follow":
 		return r.follow()
 	case "unfollow", "update_project_last_accessed_by_current_user":
-		return r.w.object("body", r.userMember)
+		return r.body(r.userMember)
 	case "api_link_file":
-		return r.w.object("body", r.completeMember)
+		return r.body(r.completeMember)
 	case "rest_upload_abort":
-		return r.w.object("body", r.uploadInfoMember)
+		return r.body(r.uploadInfoMember)
 	case "nav_expand", "nav_search":
-		return r.w.object("body", r.hierarchyMember)
+		return r.body(r.hierarchyMember)
 	case "preferences_update":
 		return r.preferences()
 	case "work_schedule_update":
-		return r.w.object("body", r.scheduleMember)
+		return r.body(r.scheduleMember)
 	case "user_subscriptions_create":
-		return r.w.object("body", r.seatMember)
+		return r.body(r.seatMember)
 	case "webhook_write":
-		return r.w.object("body", r.webhookMember)
+		return r.body(r.webhookMember)
 	case "schema_field_create", "schema_field_update":
-		return r.w.object("body", r.schemaFieldMember)
+		return r.body(r.schemaFieldMember)
 	}
-	return r.w.object("body", r.emptyMember)
+	return r.body(r.emptyMember)
+}
+
+// body reads the outer object. A name that the query has too is refused, with
+// brackets behind it there or not: the site reads one of the two, and which is
+// not known.
+func (r *restParse) body(member func(name string) error) error {
+	return r.w.object("body", func(name string) error {
+		if r.inQuery(name) {
+			return shape("a name stands in the query and in the body: " + quoteName(name))
+		}
+		return member(name)
+	})
+}
+
+func (r *restParse) inQuery(name string) bool {
+	return slices.ContainsFunc(r.params, func(p Pair) bool {
+		word, _, _ := strings.Cut(p.Name, "[")
+		return word == name
+	})
 }
 
 // emptyMember reads the body of a call that needs none: nothing in braces, or
@@ -56,7 +76,7 @@ func (r *restParse) emptyMember(name string) error {
 	return unknownMember(name)
 }
 
-// searchMember reads a member of a search, which may also stand in the query:
+// searchMember reads a member of a search, which may stand in the query instead:
 // the clients differ.
 func (r *restParse) searchMember(name string) error {
 	switch name {
@@ -209,7 +229,7 @@ func (r *restParse) triple(path func(string) error) error {
 // sorted by is a field of each.
 func (r *restParse) textSearch() error {
 	var types, sorts []string
-	err := r.w.object("body", func(name string) error {
+	err := r.body(func(name string) error {
 		switch name {
 		case "text":
 			return r.opaque()
@@ -282,11 +302,11 @@ func (r *restParse) typeValue(what string) (string, error) {
 	return name, err
 }
 
-// data reads the fields that are written, {field: value}.
-func (r *restParse) data(q *request) (written []string, err error) {
-	err = r.w.object("the data", func(name string) error {
-		if !IsName(name) {
-			return shape("the data has a field that is no identifier")
+// data reads the fields that are written, {field: value}, through object.
+func (r *restParse) data(q *request, object func(func(name string) error) error) (written []string, err error) {
+	err = object(func(name string) error {
+		if err := r.writtenName(name); err != nil {
+			return err
 		}
 		written = append(written, name)
 		if err := q.path(name, UseWrite); err != nil {
@@ -306,10 +326,23 @@ func (r *restParse) data(q *request) (written []string, err error) {
 	return written, err
 }
 
+// writtenName refuses what is no field. The body of a write is an object of
+// fields, and a Rails site reads parameters from the same place: what a record
+// is, which verb is meant, and options.
+func (r *restParse) writtenName(name string) error {
+	switch {
+	case !IsName(name):
+		return shape("the data has a field that is no identifier")
+	case name == "id", name == "type", name[0] == '_', name == "options" && r.c.Method != "batch":
+		return shape("the data has a name that is no field: " + name)
+	}
+	return nil
+}
+
 // batch reads {"requests": […]}, each a call of its own.
 func (r *restParse) batch() error {
 	r.out.Filter.Records = true
-	return r.w.object("body", func(name string) error {
+	return r.body(func(name string) error {
 		if name != "requests" {
 			return unknownMember(name)
 		}
@@ -341,10 +374,10 @@ func (r *restParse) part(i int) error {
 			part.Type = t
 			return q.touch(Touch{Type: t, Use: UseWrite})
 		case name == "record_id" && mode != "create":
-			part.ID, err = r.w.integer(name)
+			part.ID, err = r.recordID()
 			return err
 		case name == "data" && mode != "delete":
-			written, err = r.data(q)
+			written, err = r.data(q, func(member func(string) error) error { return r.w.object("the data", member) })
 			return err
 		case name == "options":
 			return r.partOptions(q)
@@ -360,6 +393,14 @@ func (r *restParse) part(i int) error {
 	r.c.Parts = append(r.c.Parts, part)
 	r.out.Filter.Written = append(r.out.Filter.Written, written)
 	return nil
+}
+
+// recordID reads the id of a record, which is a number.
+func (r *restParse) recordID() (int64, error) {
+	if r.w.dec.PeekKind() != '0' {
+		return 0, shape("record_id is not a number")
+	}
+	return r.w.integer("record_id")
 }
 
 // partOptions reads {"fields": […]}: what is to be answered.
@@ -382,7 +423,7 @@ func (r *restParse) partOptions(q *request) error {
 // are decided as a batch of as many calls: a call is about one type.
 func (r *restParse) follow() error {
 	var types []string
-	err := r.w.object("body", func(name string) error {
+	err := r.body(func(name string) error {
 		if name != "entities" {
 			return unknownMember(name)
 		}
@@ -423,7 +464,7 @@ func (r *restParse) followed() (typ string, err error) {
 	err = r.w.object("entities", func(name string) error {
 		switch name {
 		case "record_id":
-			_, err := r.w.integer(name)
+			_, err := r.recordID()
 			return err
 		case "entity":
 			typ, err = r.typeValue(name)
@@ -563,7 +604,7 @@ func (r *restParse) entityFieldsItem() error {
 // preferences reads one preference or several, each the switch of a type.
 func (r *restParse) preferences() error {
 	one := func() error {
-		return r.w.object("body", func(name string) error {
+		return r.body(func(name string) error {
 			switch name {
 			case "preference", "display_name":
 				return r.w.plain(name)
