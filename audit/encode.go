@@ -80,7 +80,6 @@ func appendOutcome(b []byte, e *Event) []byte {
 	b = append(b, `,"status":`...)
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = num(b, `,"fault":`, int64(e.Fault))
-	b = num(b, `,"bytes_in":`, e.BytesIn)
 	b = append(b, `,"bytes_out":`...)
 	b = strconv.AppendInt(b, e.BytesOut, 10)
 	b = millis(b, `,"upstream_ms":`, e.Upstream)

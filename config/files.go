@@ -70,7 +70,7 @@ func (r *reading) storage(n *node) {
 	switch hosts := n.field("hosts"); {
 	case !ok:
 	case s.Relay && hosts == nil:
-		r.error(n.key.place, "storage relay wants the hosts that links may lead to", `add hosts: ["*.s3-accelerate.amazonaws.com"], or what the site's links name`)
+		r.error(n.key.place, "storage relay wants the hosts that links may lead to", "add hosts: [BUCKET.s3-accelerate.amazonaws.com], as it stands in the site's links")
 	case !s.Relay && len(n.fields) > 0 && (hosts != nil || s.CA != ""):
 		r.warn(n.key.place, "storage is not relayed: this section is not used", "add relay: true, or remove it")
 	}
@@ -90,6 +90,7 @@ func (r *reading) storageHost(dst *string) reader {
 				r.value(n, quoted(n)+" is no pattern for hosts", "a star stands for one label, before at least two: *.s3-accelerate.amazonaws.com")
 				return
 			}
+			r.warn(n.place, quoted(n)+" covers every bucket of that service, other people's too", "name the bucket's own host, as it stands in the site's links")
 			*dst = s
 			return
 		}

@@ -29,6 +29,11 @@ func ParseDownload(path, query string) (*Download, error) {
 		if err != nil {
 			return nil, at(err, "the query string", d.Call.Method)
 		}
+		for _, p := range pairs {
+			if !isFileQuery(p.Name) {
+				return nil, &ParseError{Flaw: FlawShape, Method: d.Call.Method, Msg: "the query string has a name that links to files do not: " + quoteName(p.Name)}
+			}
+		}
 		d.query = string(AppendQuery(nil, pairs))
 	}
 	s := strings.Split(strings.TrimPrefix(path, "/"), "/")
@@ -52,11 +57,21 @@ func ParseDownload(path, query string) (*Download, error) {
 	return nil, &ParseError{Flaw: FlawShape, Method: d.Call.Method, Msg: "the path names no file of the site"}
 }
 
+// isFileQuery knows what the site's own links to pictures carry. Any other name
+// may say which file is meant, and be read before the path.
+func isFileQuery(name string) bool {
+	switch name {
+	case "AccessKeyId", "AWSAccessKeyId", "Expires", "Signature", "v":
+		return true
+	}
+	return false
+}
+
 func (d *Download) of(typ, field, id string) (*Download, error) {
 	if id != "" {
 		n, err := strconv.ParseInt(id, 10, 64)
-		if err != nil || n <= 0 {
-			return nil, &ParseError{Flaw: FlawShape, Method: d.Call.Method, Msg: "the path's id is no number"}
+		if err != nil || n <= 0 || id[0] == '0' || d.query != "" {
+			return nil, &ParseError{Flaw: FlawShape, Method: d.Call.Method, Msg: "the path's id is no number, or a query string stands beside it"}
 		}
 		d.Call.ID = n
 	}

@@ -25,6 +25,8 @@ type Links struct {
 	// Relay turns a pre-signed link to an allowed storage host into one through
 	// the proxy; ok is false for any other link. nil without storage relay.
 	Relay func(u string) (relayed string, ok bool)
+	// RelayUp is Relay for links that a file is sent to.
+	RelayUp func(u string) (relayed string, ok bool)
 	// Unrelay is the way back, nil without storage relay.
 	Unrelay func(u string) (link string, ok bool)
 }
@@ -93,12 +95,17 @@ func sitePath(u, origin string) (rest string, ok bool) {
 
 // outLinks is Out for the members of links in an answer of REST: those of a site
 // that stores files itself lead to its REST API (flow-protocol §5.5).
-func (l *Links) outLinks(u string) string {
+func (l *Links) outLinks(u, member string) string {
 	if rest, ok := sitePath(u, l.Site); ok {
 		for _, dir := range [...]string{"/api/v1/", "/api/v1.1/", "/api/v1.x/"} {
 			if strings.HasPrefix(rest, dir) {
 				return l.Here + rest
 			}
+		}
+	}
+	if l.RelayUp != nil && strings.HasSuffix(member, "upload") {
+		if relayed, ok := l.RelayUp(u); ok {
+			return relayed
 		}
 	}
 	return l.Out(u)
@@ -147,7 +154,7 @@ func (l *Links) Whole(b []byte) []byte {
 // Text turns the pre-signed link in the second line of an answer to a form of
 // /upload/... (flow-protocol §3.3). ParseForm turns it back.
 func (l *Links) Text(b []byte) []byte {
-	if l == nil || l.Relay == nil || !bytes.HasPrefix(b, []byte("1\n")) {
+	if l == nil || l.RelayUp == nil || !bytes.HasPrefix(b, []byte("1\n")) {
 		return b
 	}
 	first, rest, _ := bytes.Cut(b, []byte("\n"))
@@ -156,7 +163,7 @@ func (l *Links) Text(b []byte) []byte {
 		return b
 	}
 	link := strings.TrimSuffix(string(line), "\r")
-	relayed, ok := l.Relay(link)
+	relayed, ok := l.RelayUp(link)
 	if !ok {
 		return b
 	}

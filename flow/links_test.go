@@ -31,6 +31,7 @@ func relayed() *flow.Links {
 		rest, ok := strings.CutPrefix(u, s3)
 		return here + "/storage/mac/" + rest, ok
 	}
+	l.RelayUp = l.Relay
 	l.Unrelay = func(u string) (string, bool) {
 		rest, ok := strings.CutPrefix(u, here+"/storage/mac/")
 		return s3 + rest, ok

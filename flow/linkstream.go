@@ -158,7 +158,8 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 	u, ok := unquote(s.b[q:end])
 	turned := s.l.Out(u)
 	if kind == "links" {
-		turned = s.l.outLinks(u)
+		member, _ := nameBefore(s.b[lo:q])
+		turned = s.l.outLinks(u, member)
 	}
 	if !ok || turned == u || !utf8.ValidString(u) {
 		return 0, nil, noLink

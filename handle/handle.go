@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -227,6 +228,10 @@ func (s *Signer) verifyKeys() jwt.VerificationKeySet {
 	}
 	return set
 }
+
+// Count says how many handles, damaged ones too, stand in a text such as a header's
+// value.
+func Count(text string) int { return strings.Count(text, ours) }
 
 // looksOurs says whether a token has the form of a handle, damaged ones too: a
 // handle that lost its end, or came with a space, is still no placeholder. A

@@ -58,7 +58,11 @@ func isLoginPage(res *http.Response) bool {
 		return false
 	}
 	u, err := url.Parse(res.Header.Get("Location"))
-	return err == nil && (strings.HasPrefix(u.Path, "/user/login") || strings.HasPrefix(u.Path, "/saml/"))
+	path := ""
+	if err == nil {
+		path = strings.ToLower(u.Path)
+	}
+	return strings.HasPrefix(path, "/user/login") || strings.HasPrefix(path, "/saml/")
 }
 
 // answerFile hands a file on as it comes, or says where it is.
@@ -101,28 +105,45 @@ func (x *exchange) location(res *http.Response) (where string, ok bool) {
 		return "", true
 	}
 	u, err := url.Parse(v[0])
-	if err != nil || len(v) > 1 {
+	if err != nil || len(v) > 1 || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.Host == "" && u.Scheme != "" {
 		return "", false
 	}
-	clean, n := x.scrubber().String(v[0])
-	x.redacted += n
 	l := x.links()
-	switch {
-	case u.Host == "" && u.Scheme == "":
-		full := l.Out(l.Site + clean)
-		return full, !strings.HasPrefix(full, l.Site)
-	case u.Scheme+"://"+strings.ToLower(u.Host) == l.Site:
-		full := l.Out(clean)
-		return full, !strings.HasPrefix(full, l.Site)
-	case u.Scheme != "https":
+	if u.Host == "" || isOrigin(u, l.Site) {
+		here := l.Out(l.Site + u.RequestURI())
+		return x.clean(here), strings.HasPrefix(here, l.Here)
+	}
+	if u.Scheme != "https" {
 		return "", false
 	}
 	if l.Relay != nil {
-		if link, ok := l.Relay(clean); ok {
-			return link, true
+		if link, ok := l.Relay(v[0]); ok {
+			return x.clean(link), true
 		}
 	}
-	return clean, true
+	return x.clean(v[0]), true
+}
+
+// clean scrubs a header's value.
+func (x *exchange) clean(v string) string {
+	out, n := x.scrubber().String(v)
+	x.redacted += n
+	return out
+}
+
+// isOrigin says whether a link leads to the site, however that is written.
+func isOrigin(u *url.URL, site string) bool {
+	s, err := url.Parse(site)
+	if err != nil {
+		return false
+	}
+	port := func(u *url.URL) string {
+		if u.Port() == "" && strings.EqualFold(u.Scheme, "https") {
+			return "443"
+		}
+		return u.Port()
+	}
+	return strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), s.Hostname()) && (port(u) == port(s) || u.Scheme == "")
 }
 
 // fileHeader passes on what tells of a file. What is unpacked here has another

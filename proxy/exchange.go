@@ -155,6 +155,9 @@ const writeTime = 2 * time.Minute
 
 // writeHeader begins the answer.
 func (x *exchange) writeHeader(status int) {
+	if x.meter != nil && !x.body.complete {
+		x.drain() // the site answered before the file had come
+	}
 	x.wrote = true
 	_ = http.NewResponseController(x.w).SetWriteDeadline(x.p.cfg.Now().Add(writeTime))
 	x.w.WriteHeader(status)

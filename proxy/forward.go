@@ -448,6 +448,11 @@ const maxLogged = 300
 func (x *exchange) plain(err error) string {
 	text, n := x.scrubber().String(err.Error())
 	x.redacted += n
+	if strings.Contains(text, "malformed") {
+		// What net/http can't read it quotes: it may be a session that nobody here
+		// has seen before.
+		return "the site's answer can't be read as HTTP"
+	}
 	return text[:min(len(text), maxLogged)]
 }
 
@@ -508,8 +513,8 @@ func isLogin(status int, location string) bool {
 }
 
 func (x *exchange) scrubber() *flow.Scrubber {
-	if x.session != nil {
-		return x.session.scrub
+	if x.session != nil && !x.p.scrubs.has(x.scriptName, x.session.token) {
+		return x.session.scrubber(x.cred) // many logins take turns
 	}
 	return x.p.scrubs.get(x.scriptName, x.cred)
 }
@@ -519,7 +524,7 @@ func (x *exchange) links() *flow.Links {
 	if x.where == nil {
 		x.where = &flow.Links{Site: x.st.Origin, Here: "http://" + x.r.Host, Also: x.l.Origins}
 		if x.st.Storage != nil {
-			x.where.Relay, x.where.Unrelay = x.relayed, x.unrelayed
+			x.where.Relay, x.where.RelayUp, x.where.Unrelay = x.relayed, x.relayedUp, x.unrelayed
 		}
 	}
 	return x.where

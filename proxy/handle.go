@@ -25,14 +25,12 @@ const cookieName = "_session_id"
 // site's have 530.
 const maxToken = 4 << 10
 
-// headerToken is the token that a request carries outside of its body: in the
-// session cookie or as a bearer.
+// headerToken is the token that a request carries outside of its body: as a
+// bearer, else in the session cookie.
 func (x *exchange) headerToken() secret.Value {
-	if x.way == wayREST {
-		for _, v := range x.r.Header["Authorization"] {
-			if scheme, token, ok := strings.Cut(v, " "); ok && is(scheme, "bearer") && len(token) <= maxToken {
-				return secret.FromString(strings.TrimSpace(token))
-			}
+	for _, v := range x.r.Header["Authorization"] {
+		if scheme, token, ok := strings.Cut(v, " "); ok && is(scheme, "bearer") && len(token) <= maxToken {
+			return secret.FromString(strings.TrimSpace(token))
 		}
 	}
 	for _, line := range x.r.Header["Cookie"] {
@@ -45,14 +43,39 @@ func (x *exchange) headerToken() secret.Value {
 	return secret.Value{}
 }
 
+// isStray says whether a handle stands in a header where none is looked for, or
+// beside the one that is: two readers would not agree on who calls.
+func (x *exchange) isStray() bool {
+	n := 0
+	for _, name := range []string{"Authorization", "Cookie"} {
+		for _, v := range x.r.Header[name] {
+			n += handle.Count(v)
+		}
+	}
+	most := 0
+	if x.held != nil && (x.way == wayREST || x.way == wayDownload) {
+		most = 1
+	}
+	return n > most
+}
+
 // handle looks at the token that the call carries. One that is none of ours is
 // a placeholder and says nothing; one of ours says who calls, or the call is
 // refused: it is never taken for a call without any.
 func (x *exchange) handle() bool {
-	t := x.msg.Token()
-	if t.IsZero() {
-		return true
+	if t := x.msg.Token(); !t.IsZero() && !x.openHandle(t) {
+		x.limiter().Charge(x.call.Cost())
+		return false
 	}
+	if x.isStray() {
+		x.limiter().Charge(x.call.Cost())
+		return x.refuse(BadHandle, "a session token stands where none is looked for", "send it once: as session_token, as the _session_id cookie of a file, or as a REST bearer")
+	}
+	return true
+}
+
+// openHandle takes a token for a handle, if it is one.
+func (x *exchange) openHandle(t secret.Value) bool {
 	h, err := x.st.Handles.Open(t, x.l.Name)
 	switch {
 	case errors.Is(err, handle.ErrNotOurs):

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -156,39 +157,79 @@ func (a *asks) reset(script string) {
 	delete(a.of, script)
 }
 
-// scrubbers keeps one scrubber for each script's key in force.
+// maxScrubbed is how many sessions and tokens of a script are looked for in its
+// answers, the newest ones: also those that others have replaced, which the
+// site may still accept. A token takes 300 KiB of a scrubber.
+const maxScrubbed = 8
+
+// scrubbers keeps one scrubber for each script: of its key in force, and of
+// what was obtained with it.
 type scrubbers struct {
 	mu    sync.RWMutex
-	made  map[string]scrubEntry
+	made  map[string]*scrubEntry
 	empty *flow.Scrubber // for calls that go without a key of ours
 }
 
+// scrubEntry is never changed: another takes its place.
 type scrubEntry struct {
-	key secret.Value
-	s   *flow.Scrubber
+	key    secret.Value
+	old    []secret.Value
+	tokens []secret.Value // newest last
+	s      *flow.Scrubber
 }
 
 func (c *scrubbers) init() {
-	c.made = make(map[string]scrubEntry)
+	c.made = make(map[string]*scrubEntry)
 	c.empty = flow.NewScrubber()
 }
 
 // get is bounded by the number of configured scripts.
 func (c *scrubbers) get(script string, cred secret.Credential) *flow.Scrubber {
-	if cred.Key.IsZero() {
+	c.mu.RLock()
+	e := c.made[script]
+	c.mu.RUnlock()
+	switch {
+	case e != nil && (cred.Key.IsZero() || e.key.Same(cred.Key)):
+		return e.s
+	case cred.Key.IsZero():
 		return c.empty
 	}
-	c.mu.RLock()
-	e, ok := c.made[script]
-	c.mu.RUnlock()
-	if ok && e.key.Same(cred.Key) {
-		return e.s
-	}
-	e = scrubEntry{key: cred.Key, s: flow.NewScrubber(append([]secret.Value{cred.Key}, cred.Old...)...)}
 	c.mu.Lock()
-	c.made[script] = e
-	c.mu.Unlock()
-	return e.s
+	defer c.mu.Unlock()
+	n := &scrubEntry{key: cred.Key, old: cred.Old}
+	if e := c.made[script]; e != nil {
+		n.tokens = e.tokens
+		if !e.key.IsZero() && !slices.ContainsFunc(n.old, e.key.Same) {
+			n.old = append(slices.Clone(n.old), e.key)
+		}
+	}
+	c.made[script] = n.build()
+	return n.s
+}
+
+// add has a token looked for.
+func (c *scrubbers) add(script string, token secret.Value) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := new(scrubEntry)
+	if e := c.made[script]; e != nil {
+		*n = *e
+	}
+	n.tokens = append(slices.Clone(n.tokens[max(0, len(n.tokens)-maxScrubbed+1):]), token)
+	c.made[script] = n.build()
+}
+
+func (e *scrubEntry) build() *scrubEntry {
+	e.s = flow.NewScrubber(slices.Concat([]secret.Value{e.key}, e.old, e.tokens)...)
+	return e
+}
+
+// has says whether the scrubber of a script looks for a token.
+func (c *scrubbers) has(script string, token secret.Value) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e := c.made[script]
+	return e != nil && slices.ContainsFunc(e.tokens, token.Same)
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -300,12 +300,14 @@ func (x *exchange) choose() bool {
 	name, sent := x.l.Default, x.call.ScriptName
 	if x.held != nil {
 		if sent != "" && sent != x.held.Script {
+			x.limiter().Charge(x.call.Cost())
 			return x.refuse(BadHandle, "the session token is another script's than the one that the call names", "")
 		}
 		sent = x.held.Script
 	}
 	switch {
 	case x.held != nil && !slices.Contains(x.l.Scripts, sent):
+		x.limiter().Charge(x.call.Cost())
 		return x.refuse(BadHandle, "the session token is for a script that is not served on this listener", "")
 	case x.held != nil:
 		name = sent

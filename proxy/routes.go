@@ -45,6 +45,7 @@ func newRoutes() *routes {
 	}
 	on(wayRPC, pathAPI3, http.MethodPost)
 	on(wayMetrics, "/api3/track_metrics/", http.MethodPost)
+	on(wayMetrics, "/api3/track_metrics", http.MethodPost)
 	on(wayForm, "/upload/{call:[a-z_]+}", http.MethodPost)
 	const seg = "[A-Za-z0-9_~][A-Za-z0-9_.~%-]*"
 	for _, p := range []string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -18,9 +19,11 @@ import (
 
 // Bounds of what is obtained from the site with a script's key.
 const (
-	// maxSessions is how many sessions and tokens are kept; the one that was
-	// used longest ago goes. Each holds a scrubber of some 100 KiB.
-	maxSessions = 256
+	// maxSessions is how many sessions and tokens of one script are kept; the one
+	// that was used longest ago goes.
+	maxSessions = 64
+	// maxMinted is the longest answer that a session is read from, in bytes.
+	maxMinted = 64 << 10
 	// sessionLife is how long a session is used before another is asked for. The
 	// site ends one that is idle for an hour at the earliest (flow-protocol §6.1).
 	sessionLife = 30 * time.Minute
@@ -55,7 +58,15 @@ type session struct {
 	key   secret.Value // the script's key that it was obtained with
 	until time.Time
 	used  time.Time
-	scrub *flow.Scrubber // of the token and the script's keys
+
+	once  sync.Once
+	scrub *flow.Scrubber
+}
+
+// scrubber is for when the script's own looks for others.
+func (s *session) scrubber(cred secret.Credential) *flow.Scrubber {
+	s.once.Do(func() { s.scrub = flow.NewScrubber(append([]secret.Value{s.token, cred.Key}, cred.Old...)...) })
+	return s.scrub
 }
 
 // refusedMint is a refusal of ours in place of a session.
@@ -125,16 +136,21 @@ func (s *sessions) put(k sessionKey, e *session) {
 	if s.of == nil {
 		s.of = make(map[sessionKey]*session)
 	}
-	if _, ok := s.of[k]; !ok && len(s.of) >= maxSessions {
-		var oldest sessionKey
-		for o, e := range s.of {
-			if was := s.of[oldest]; was == nil || e.used.Before(was.used) {
-				oldest = o
-			}
+	s.of[k] = e
+	var oldest sessionKey
+	n := 0
+	for o, e := range s.of { // bounded by the scripts there are
+		if o.script != k.script {
+			continue
 		}
+		n++
+		if was := s.of[oldest]; was == nil || e.used.Before(was.used) {
+			oldest = o
+		}
+	}
+	if n > maxSessions {
 		delete(s.of, oldest)
 	}
-	s.of[k] = e
 }
 
 // mint asks the site, and once more where the key has changed meanwhile.
@@ -182,23 +198,24 @@ func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, er
 		return nil, err
 	}
 	now := x.p.cfg.Now()
-	s = &session{
-		token: token, key: cred.Key, until: now.Add(life), used: now,
-		scrub: flow.NewScrubber(append([]secret.Value{token, cred.Key}, cred.Old...)...),
-	}
+	s = &session{token: token, key: cred.Key, until: now.Add(life), used: now}
+	x.p.scrubs.add(x.scriptName, token) // before anything can be answered with it
 	x.p.sessions.put(x.sessionKey(with), s)
 	return s, nil
 }
 
 // askFor makes the call and reads the token from its answer.
 func (x *exchange) askFor(with string) (secret.Value, time.Duration, error) {
-	var a *reply
-	var err error
-	if with == withSession {
-		a, err = x.send()
-	} else {
-		a, err = x.sendOnce(x.tokenRequest())
+	req := upstream.Request{Path: pathAPI3, Body: x.rpc.Body(x.cred), Header: x.mintHeader(typeJSON)}
+	if with == withBearer { // flow-protocol §5.2
+		req = upstream.Request{Path: pathToken, Body: flow.TokenForm(x.cred, x.call.SudoAsLogin, x.call.SessionUUID), Header: x.mintHeader("application/x-www-form-urlencoded")}
 	}
+	res, err := x.do(req)
+	if err != nil {
+		return secret.Value{}, 0, err
+	}
+	res.Body = &bounded{ReadCloser: res.Body, left: maxMinted}
+	a, err := x.open(res)
 	if err != nil {
 		return secret.Value{}, 0, err
 	}
@@ -226,11 +243,30 @@ func (x *exchange) askFor(with string) (secret.Value, time.Duration, error) {
 	return secret.Value{}, 0, fmt.Errorf("the site gave no %s (status %d, code %d)", with, a.res.StatusCode, a.code)
 }
 
-// tokenRequest asks for a bearer token (flow-protocol §5.2).
-func (x *exchange) tokenRequest() upstream.Request {
-	h := x.requestHeader("application/x-www-form-urlencoded")
-	h = append(h, [2]string{"Accept", "application/json"})
-	return upstream.Request{Path: pathToken, Header: h, Body: flow.TokenForm(x.cred, x.call.SudoAsLogin, x.call.SessionUUID)}
+// mintHeader is the same whoever asks first: others wait for the answer too.
+func (x *exchange) mintHeader(contentType string) [][2]string {
+	return [][2]string{
+		{"Content-Type", contentType},
+		{"Accept", "application/json"},
+		{"Accept-Encoding", "gzip"},
+		{"User-Agent", x.p.userAgent},
+		{headerRequestID, x.id},
+	}
+}
+
+// bounded is a body of at most left bytes.
+type bounded struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errors.New("longer than a session can be")
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 const (

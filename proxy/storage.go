@@ -23,9 +23,14 @@ type relayed struct {
 
 // relayed is a link to storage as a link through the proxy, sealed so that none
 // but those that the site gave out here lead anywhere.
-func (x *exchange) relayed(link string) (string, bool) {
+func (x *exchange) relayed(link string) (string, bool) { return x.seal(http.MethodGet, link) }
+
+// relayedUp is relayed for links that a file is sent to.
+func (x *exchange) relayedUp(link string) (string, bool) { return x.seal(http.MethodPut, link) }
+
+func (x *exchange) seal(verb, link string) (string, bool) {
 	u, err := url.Parse(link)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || !x.st.Storage.Allows(strings.ToLower(u.Host)) {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || !isSigned(u) || !x.st.Storage.Allows(strings.ToLower(u.Host)) {
 		return "", false
 	}
 	rest, ok := strings.CutPrefix(link, u.Scheme+"://"+u.Host)
@@ -33,7 +38,7 @@ func (x *exchange) relayed(link string) (string, bool) {
 		return "", false
 	}
 	text := strings.ToLower(u.Host) + rest
-	seal := x.st.Handles.Seal(x.l.Name, x.scriptName, text)
+	seal := x.st.Handles.Seal(x.l.Name, x.scriptName, verb+" "+text)
 	if seal == "" {
 		return "", false
 	}
@@ -41,15 +46,25 @@ func (x *exchange) relayed(link string) (string, bool) {
 	return "http://" + x.r.Host + storagePrefix + name + "." + seal + "/" + text, true
 }
 
+// isSigned says whether a link brings its own signature, as those of the site
+// to its storage do (flow-protocol §4.1). Any other is a link that somebody wrote.
+func isSigned(u *url.URL) bool {
+	q := u.Query()
+	return q.Get("X-Amz-Signature") != "" || q.Get("Signature") != ""
+}
+
 // unseal says whose link it is that stands behind the prefix, and what it was.
-func (x *exchange) unseal(sealed string) (script, text string, ok bool) {
+func (x *exchange) unseal(sealed string, verbs ...string) (script, text string, ok bool) {
 	who, text, _ := strings.Cut(sealed, "/")
 	name, seal, _ := strings.Cut(who, ".")
 	b, err := base64.RawURLEncoding.Strict().DecodeString(name)
 	if err != nil || !slices.Contains(x.l.Scripts, string(b)) {
 		return "", "", false
 	}
-	return string(b), text, x.st.Handles.Unseal(seal, x.l.Name, string(b), text)
+	for _, verb := range verbs {
+		ok = ok || x.st.Handles.Unseal(seal, x.l.Name, string(b), verb+" "+text)
+	}
+	return string(b), text, ok
 }
 
 // unrelayed is the site's own link again.
@@ -59,7 +74,7 @@ func (x *exchange) unrelayed(link string) (string, bool) {
 		if !ok {
 			continue
 		}
-		if _, text, ok := x.unseal(rest); ok {
+		if _, text, ok := x.unseal(rest, http.MethodGet, http.MethodPut); ok {
 			return "https://" + text, true
 		}
 	}
@@ -68,7 +83,11 @@ func (x *exchange) unrelayed(link string) (string, bool) {
 
 // parseStorage reads a relayed link: the seal says whose it is.
 func (x *exchange) parseStorage() bool {
-	script, text, ok := x.unseal(strings.TrimPrefix(x.r.RequestURI, storagePrefix))
+	verb := http.MethodGet // and HEAD
+	if x.r.Method == http.MethodPut {
+		verb = http.MethodPut
+	}
+	script, text, ok := x.unseal(strings.TrimPrefix(x.r.RequestURI, storagePrefix), verb)
 	host, _, _ := strings.Cut(text, "/")
 	if !ok || x.st.Storage == nil || !x.st.Storage.Allows(host) {
 		return x.refuse(BadRoute, "this is no link to storage that was given out here", "")

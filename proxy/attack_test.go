@@ -1,0 +1,124 @@
+package proxy_test
+
+import (
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"stagedoor/handle"
+	"stagedoor/proxy"
+	"stagedoor/upstream"
+)
+
+// What an attacker found before anybody else did.
+
+func TestASessionIsNotToldInTheAnswerToAnotherCall(t *testing.T) {
+	site := &fileSite{tokens: []string{session1, session2}, serve: func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "the session "+session1+" had ended, it is "+session2)
+	}}
+	tells := false
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if tells && r.URL.Path == "/api3/json" {
+			answering(`{"results":{"code":"`+session1+` `+session2+`"}}`)(w, r)
+			return
+		}
+		site.ServeHTTP(w, r)
+	})
+	if got := s.get("/file_serve/attachment/12"); got.status != 200 || strings.Contains(got.body, session1) || strings.Contains(got.body, session2) {
+		t.Errorf("as a file: %+v", got)
+	}
+	tells = true
+	if got := s.post(readShot); got.status != 200 || strings.Contains(got.body, session1) || strings.Contains(got.body, session2) {
+		t.Errorf("as a row: %+v", got)
+	}
+}
+
+func TestASessionDoesNotGoToAnotherSite(t *testing.T) {
+	site := &fileSite{tokens: []string{session1}, serve: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the file") }}
+	var state *proxy.State
+	s := start(t, site.ServeHTTP, func(st *proxy.State, _ *proxy.Listener) { state = st })
+	s.get("/file_serve/attachment/12")
+	cookies := make(chan string, 10)
+	other := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { cookies <- r.Header.Get("Cookie") }))
+	defer other.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(other.Certificate())
+	origin, err := url.Parse(other.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := upstream.New(upstream.Options{Site: origin, Roots: roots})
+	defer up.Close()
+	next := *state
+	next.Site, next.Origin = up, other.URL
+	s.proxy.Replace(&next)
+	s.get("/file_serve/attachment/12")
+	close(cookies)
+	n := 0
+	for c := range cookies {
+		if n++; strings.Contains(c, session1) {
+			t.Error("the old site's session went to the new one")
+		}
+	}
+	if n == 0 {
+		t.Error("the new site was not asked")
+	}
+}
+
+func TestARedirectToTheSiteInAnySpellingDoesNotLeadPastTheProxy(t *testing.T) {
+	for _, location := range []string{
+		"HTTPS://SITE/page/12", "https://u:p@SITE/page/12", "HTTPS://SITE/User/Login", "https:/page/12", "https:///page/12",
+		"//SITE/page/12", "https://SITE/page/12#a", `https:\\SITE\page`,
+	} {
+		var host string
+		site := &fileSite{tokens: []string{session1}}
+		s := start(t, site.ServeHTTP, func(st *proxy.State, _ *proxy.Listener) { host = strings.TrimPrefix(st.Origin, "https://") })
+		site.serve = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", strings.Replace(location, "SITE", host, 1))
+			w.WriteHeader(http.StatusFound)
+		}
+		if got := s.get("/file_serve/attachment/12"); got.header.Get("Location") != "" || got.header.Get("Stagedoor-Refused") == "" {
+			t.Errorf("%s: %d to %q", location, got.status, got.header.Get("Location"))
+		}
+	}
+}
+
+func TestAHandleIsSeenWhereverItStands(t *testing.T) {
+	expired, err := testHandles().Sign(handle.Handle{Script: "pub", Listener: "local", Use: handle.UseSession, Expires: time.Now().Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(http.ResponseWriter, *http.Request) { t.Error("it reached the site") })
+	for _, h := range [][]string{
+		{"Cookie", "_session_id=dummy; _session_id=" + expired}, {"Cookie", "_session_id =" + expired}, {"Cookie", "_Session_id=" + expired},
+		{"Cookie", "_session_id=" + expired + strings.Repeat("A", 4096)}, {"Authorization", "Bearer\t" + expired}, {"Authorization", "Token " + expired},
+		{"Authorization", expired}, {"Authorization", "Bearer dummy", "Cookie", "_session_id=" + expired},
+	} {
+		for _, path := range []string{"/file_serve/attachment/1", "/api/v1/entity/shots?fields=code"} {
+			if got := s.get(path, h...); got.header.Get("Stagedoor-Refused") != string(proxy.BadHandle) {
+				t.Errorf("%s with %.30q: %d %s", path, h, got.status, got.body)
+			}
+		}
+		got := s.do(http.MethodPost, "/api3/json", readShot, append(h, "Content-Type", "application/json")...)
+		if got.header.Get("Stagedoor-Refused") != string(proxy.BadHandle) {
+			t.Errorf("api3 with %.30q: %d %s", h, got.status, got.body)
+		}
+	}
+}
+
+func TestAFileIsNamedByItsPathAlone(t *testing.T) {
+	s := start(t, func(http.ResponseWriter, *http.Request) { t.Error("it reached the site") })
+	for _, path := range []string{
+		"/file_serve/attachment/12?attachment_id=99", "/file_serve/attachment/12?id=99", "/file_serve/attachment/12?Expires=1",
+		"/file_serve/attachment/012", "/thumbnail/full/Shot/1?_method=delete", "/images/a.png?format=json", "/images/a.png?v[]=1",
+	} {
+		if got := s.get(path); got.header.Get("Stagedoor-Refused") != string(proxy.BadCall) {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+}
