@@ -87,6 +87,9 @@ func (t *routes) match(r *http.Request) (way, Reason) {
 		return wayNone, BadRoute
 	}
 	if w == wayREST {
+		if strings.HasSuffix(path, "/auth/access_token") {
+			return wayNone, BadVerb
+		}
 		if ok, other := flow.RESTRoute(r.Method, path); other {
 			return wayNone, BadVerb
 		} else if !ok {
