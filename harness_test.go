@@ -30,6 +30,8 @@ const patience = 2 * time.Minute
 type theSite struct {
 	*flowsite.Site
 	URL, CAFile string
+	// StorageURL and StorageCA are of its storage server, where it has one.
+	StorageURL, StorageCA string
 }
 
 // siteScript and siteKey are the identity that the site knows. The name is not
@@ -62,6 +64,7 @@ func startSite(t *testing.T, o flowsite.Options) *theSite {
 	}
 	t.Cleanup(func() { _ = srv.Close() })
 	site.URL, site.CAFile = srv.URL, filepath.Join(t.TempDir(), "site-ca.pem")
+	site.SetURL(srv.URL)
 	write(t, site.CAFile, 0o644, string(srv.CAPEM))
 	return site
 }
@@ -111,6 +114,12 @@ func serve(t *testing.T, config string) *stagedoor {
 // is no Audit.
 func serveTo(t *testing.T, stdout *os.File, config string) *stagedoor {
 	t.Helper()
+	return serveIn(t, t.TempDir(), stdout, config)
+}
+
+// serveIn is serveTo with the home folder of the user that it runs as.
+func serveIn(t *testing.T, home string, stdout *os.File, config string) *stagedoor {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "stagedoor.yaml")
 	head := "version: 1\nadmin: 127.0.0.1:0\n"
 	if !strings.Contains(config, "\nlog: ") {
@@ -119,7 +128,7 @@ func serveTo(t *testing.T, stdout *os.File, config string) *stagedoor {
 	write(t, path, 0o644, head+config)
 	s := &stagedoor{t: t, Config: path, audit: newOutput(), log: newOutput(), ended: make(chan struct{})}
 	s.cmd = exec.Command(parts.Binary(t), "serve", "--config", path)
-	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
 	s.cmd.Stdout, s.cmd.Stderr = s.audit, s.log
 	if stdout != nil {
 		s.cmd.Stdout = stdout

@@ -3,7 +3,8 @@
 Usage: files.py BASE_URL SCRIPT_NAME FOLDER [OPTION=VALUE ...] < key
 The key is the first line of stdin. FOLDER is empty and may be written to.
 Options: ca=FILE (certificates to trust), large=BYTES (of the upload in parts),
-sudo=LOGIN (one upload as that person), copy=yes (write links that were read).
+sudo=LOGIN (one upload as that person), copy=yes (write links that were read),
+cookie=yes (send the session cookie, as at a base URL without a port).
 
 Prints one JSON object: step -> result. The site must be freshly seeded
 (flowsite.Demo), announce direct uploads for Version.sg_uploaded_movie and have
@@ -12,9 +13,11 @@ same at the site and through a proxy. Exits 0 when every step answered.
 """
 import datetime
 import hashlib
+import http.cookiejar
 import inspect
 import json
 import os
+import ssl
 import sys
 import time
 import urllib.parse
@@ -85,7 +88,37 @@ def connect(**more):
     use.update(more)
     sg = shotgun_api3.Shotgun(base_url, **{name: value for name, value in use.items() if value is not None})
     sg.config.timeout_secs = 100
+    if options.get("cookie") == "yes":
+        with_cookie(sg)
     return sg
+
+
+if shotgun_api3.__version__ == "3.8.4":
+    # Its own handler is broken: with it no file can be sent or fetched.
+    shotgun_api3.shotgun.CACertsHTTPSHandler = lambda ca: urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca))
+
+
+class Sent(http.cookiejar.DefaultCookiePolicy):
+    """Keeps no cookie of an answer: the storage has another port of the same
+    host, and no cookie is for a port."""
+
+    def set_ok(self, cookie, request):
+        return False
+
+
+def with_cookie(sg):
+    """The cookie of downloads for the host and port of the base URL: with a
+    port the client gives it a domain that never matches."""
+    made = sg.get_auth_cookie_handler
+
+    def handler():
+        jar = http.cookiejar.CookieJar(Sent())
+        for cookie in made().cookiejar:
+            cookie.domain, cookie.port = cookie.domain.split(":")
+            cookie.port_specified = True
+            jar.set_cookie(cookie)
+        return urllib.request.HTTPCookieProcessor(jar)
+    sg.get_auth_cookie_handler = handler
 
 
 def made(name, size, seed=7):
@@ -114,6 +147,7 @@ def uploads(sg):
     step("upload.field", sg.upload("Attachment", sg.upload("Shot", 1, short), short, "this_file"))
     step("upload.record", sg.upload("Shot", 1, made("plates.exr", 300000, 2)))
     step("upload.names", sg.upload("Shot", 2, made("hårbor — 日本.txt", 2000, 3), display_name="Plåte \"A\" <&> 日本", tag_list="hero,reuse"))
+    step("upload.quote", sg.upload("Shot", 2, made('a "quoted" name.txt', 30, 13)))
     step("upload.one", sg.upload("Shot", 2, made("one", 1, 4)))
     step("upload.delimiters", sg.upload("Shot", 2, written("delimiters.bin", b"--x\r\n\r\n--\r\n\x00\xff\r\n--\r\nContent-Disposition: form-data; name=\"script_key\"\r\n\r\nx")))
     if "created_at" in inspect.signature(sg.upload).parameters:
