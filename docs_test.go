@@ -442,6 +442,8 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{fmt.Sprintf("| %d; %d |", flow.MaxTypes, flow.MaxHops), "flow/parse.go", `MaxTypes`},
 		{fmt.Sprintf("of an auth object | %d, 524288, %d |", flow.MaxMembers, flow.MaxAuthKeys), "flow/parse.go", `maxCrowd += 1 << 19`},
 		{"read to its end up to 16 GiB", "proxy/read.go", `maxFileDrain = 16 << 30`},
+		{"up to 16 GiB, for 10 min at most", "proxy/read.go", `drainTime = 10 \* time.Minute`},
+		{"takes 384 KiB of `max_buffered`", "proxy/upload.go", `formRoom = 384 << 10`},
 		{"read to its end up to 256 MiB", "proxy/read.go", `maxDrain = 256 << 20`},
 		{"| 1 MiB; 256 KiB, 64 KiB, 64 |", "flow/*.go", `MaxFormBody = 1 << 20`},
 		{"| 1 MiB; 256 KiB, 64 KiB, 64 |", "flow/*.go", `MaxFormHead = 256 << 10`},

@@ -33,7 +33,7 @@ const (
 // finding is one line of check's report. No part of it holds a secret.
 type finding struct {
 	Level level  `json:"level"`
-	Area  string `json:"area"` // config, tools, vault, key, site, call
+	Area  string `json:"area"` // config, tools, vault, key, handles, site, call
 	Text  string `json:"text"`
 	Hint  string `json:"hint,omitempty"`
 }
@@ -149,6 +149,7 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 
 // checkCalls puts a stack together and sends calls through it.
 func (c *commands) checkCalls(ctx context.Context, r *report, cfg *config.Config, keys keySource, site *upstream.Site, logger *slog.Logger) {
+	c.checkHandles(r, cfg)
 	own := checkConfig(cfg)
 	f, err := openFiles(own, keys, files{}, c.getenv, logger)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 
 	"stagedoor/config"
 	"stagedoor/handle"
-	"stagedoor/secret"
 )
 
 // handleFile is the name of the file with the handle key where the
@@ -29,20 +29,55 @@ func handleKeys(cfg *config.Config, keys keySource, was handle.Keys, getenv func
 	case h.Vault != "":
 		return keys.HandleKeys(), nil
 	case h.File != "":
-		key, err := handle.KeyFile(h.File, rand.Reader)
+		k, err := fileKeys(h.File, was, logger)
 		if err != nil {
 			return nil, fmt.Errorf("handles.file: %w", err)
 		}
-		return handle.Fixed(key), nil
+		return k, nil
 	case h.Memory:
 		return memoryKey(was)
 	}
-	key, err := stateKey(getenv)
+	path, err := stateFile(getenv)
 	if err == nil {
-		return handle.Fixed(key), nil
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			var k handle.Keys
+			if k, err = fileKeys(path, was, logger); err == nil {
+				return k, nil
+			}
+		}
 	}
 	logger.Warn("handles end with this process: their key can't be kept; set handles: {file: PATH}, or handles: {memory: true} if that is meant", slog.Any("error", err))
 	return memoryKey(was)
+}
+
+// fromFile is a key that is kept at path.
+type fromFile struct {
+	handle.Keys
+
+	path string
+}
+
+// fileKeys reads the key at path, or makes it. In a reload the key that is in
+// force stays, if it is of the same path and can't be read now: a new one would
+// make all handles void.
+func fileKeys(path string, was handle.Keys, logger *slog.Logger) (handle.Keys, error) {
+	old, again := was.(fromFile)
+	again = again && old.path == path
+	if again {
+		if _, err := os.Stat(path); err != nil {
+			logger.Warn("the file of the handle key can't be looked at; the key in force stays", slog.Any("error", err))
+			return old, nil
+		}
+	}
+	key, err := handle.KeyFile(path, rand.Reader)
+	switch {
+	case err == nil:
+		return fromFile{handle.Fixed(key), path}, nil
+	case again:
+		logger.Warn("the handle key can't be read now; the one in force stays", slog.Any("error", err))
+		return old, nil
+	}
+	return nil, err
 }
 
 // memory is a key that only this process has.
@@ -59,18 +94,6 @@ func memoryKey(was handle.Keys) (handle.Keys, error) {
 	return memory{handle.Fixed(key)}, nil
 }
 
-// stateKey is the key in our own state, made where there is none yet.
-func stateKey(getenv func(string) string) (secret.Value, error) {
-	path, err := stateFile(getenv)
-	if err != nil {
-		return secret.Value{}, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return secret.Value{}, fmt.Errorf("making a folder for the handle key: %w", err)
-	}
-	return handle.KeyFile(path, rand.Reader)
-}
-
 // stateFile is where a service's own state goes: what systemd says, or the
 // user's state folder.
 func stateFile(getenv func(string) string) (string, error) {
@@ -84,6 +107,40 @@ func stateFile(getenv func(string) string) (string, error) {
 		return filepath.Join(dir, ".local", "state", "stagedoor", handleFile), nil
 	}
 	return "", errors.New("none of STATE_DIRECTORY, XDG_STATE_HOME and HOME is set to a folder")
+}
+
+// checkHandles says where the key of handles is, and reads it if it is there. It
+// makes none: the service may run as another user.
+func (c *commands) checkHandles(r *report, cfg *config.Config) {
+	h := &cfg.Handles
+	path := h.File
+	if path == "" {
+		path, _ = stateFile(c.getenv) // what is wrong with it, serve warns of
+	}
+	switch {
+	case h.Vault != "":
+		return // openFiles reads it, as it reads any key
+	case h.Memory:
+		r.add(levelOK, "handles", "end with the process (memory: true)", "")
+		return
+	case path == "":
+		r.add(levelWarn, "handles", "end with the process: there is no folder to keep their key in", "set handles: {file: PATH}")
+		return
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Dir(path)); h.File != "" && err != nil {
+			r.add(levelFail, "handles", fmt.Sprintf("no key can be kept in %s: %v", path, err), "make the folder, for the service's user alone")
+			return
+		}
+		r.add(levelOK, "handles", "their key will be kept in "+path, "")
+		return
+	}
+	if _, err := handle.KeyFile(path, rand.Reader); err != nil {
+		r.add(levelFail, "handles", err.Error(), "")
+		return
+	}
+	r.add(levelOK, "handles", "their key is in "+path, "")
 }
 
 // signer makes and opens handles with keys.

@@ -242,7 +242,10 @@ func TestTheImageHoldsThreeThings(t *testing.T) {
 	if s[0].args != "scratch" {
 		t.Fatalf("the image starts from %s, want scratch", s[0].args)
 	}
-	for _, word := range []string{"RUN", "ENV", "ARG", "WORKDIR"} {
+	if got := s.only(t, "ENV").args; got != "STATE_DIRECTORY=/var/lib/stagedoor" {
+		t.Errorf("ENV %s", got)
+	}
+	for _, word := range []string{"RUN", "ARG", "WORKDIR"} {
 		if found := s.all(word); len(found) > 0 {
 			t.Errorf("Dockerfile:%d: %s in the image, want none", found[0].line, word)
 		}

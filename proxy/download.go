@@ -39,8 +39,8 @@ func (x *exchange) download() {
 		}
 		// What would be saved as the file is the login page.
 		_ = res.Body.Close()
-		x.dead(withSession)
-		if again == 0 {
+		if again == 0 { // a session that is refused when it is new is good for other files
+			x.dead(withSession)
 			x.retried = "session_ended"
 		}
 	}
@@ -113,7 +113,7 @@ func (x *exchange) location(res *http.Response) (where string, ok bool) {
 		here := l.Out(l.Site + u.RequestURI())
 		return x.clean(here), strings.HasPrefix(here, l.Here)
 	}
-	if u.Scheme != "https" {
+	if u.Scheme != "https" || !isSigned(u) { // such as the login page of another host
 		return "", false
 	}
 	if l.Relay != nil {

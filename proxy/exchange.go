@@ -50,6 +50,7 @@ type exchange struct {
 	held       *handle.Handle
 	session    *session // what the call goes with in place of the key
 	where      *flow.Links
+	badLink    bool    // the call holds a link of ours that leads nowhere
 	script     *Script // nil: none chosen, or info on a shared listener
 	scriptName string
 	verdict    policy.Verdict
@@ -129,11 +130,14 @@ func (x *exchange) refusal() (out []byte, contentType []string) {
 		text = "Stagedoor: " + a.says + "."
 	}
 	switch {
+	case x.way == wayForm && x.call != nil:
+		// Any status but 200 makes the client send the whole upload again, and
+		// its message is lost (flow-protocol §3.4).
+		x.status = http.StatusOK
+		return []byte("0:" + text), []string{"text/plain; charset=utf-8"}
 	case a.fault == 0, x.way == wayNone:
 		return append([]byte(text), '\n'), []string{"text/plain; charset=utf-8"}
 	case x.way == wayForm:
-		// Any status but 200 makes the client send the whole upload again, and
-		// its message is lost (flow-protocol §3.4).
 		x.status = http.StatusOK
 		return []byte("0:" + text), []string{"text/plain; charset=utf-8"}
 	case x.way == wayDownload, x.way == wayStorage:

@@ -256,12 +256,21 @@ func (x *exchange) open(res *http.Response) (*reply, error) {
 		a.close(x.p)
 		return nil, fmt.Errorf("reading the site's answer: %w", err)
 	}
-	if a.all && x.way != wayREST && flow.MayBeFault(a.head) {
+	if a.all && x.way == wayForm && isKeyRefused(a.head) {
+		a.code = flow.FaultAuth
+	}
+	if a.all && x.way == wayRPC && flow.MayBeFault(a.head) {
 		if code, message, ok := flow.ReadFault(a.head); ok {
 			a.code, a.message, a.fault = code, message, true
 		}
 	}
 	return a, nil
+}
+
+// isKeyRefused says whether the text of an answer to an upload form is how the
+// site refuses a script's key (flow-protocol §1.4 has the words).
+func isKeyRefused(text []byte) bool {
+	return bytes.HasPrefix(text, []byte("0")) && bytes.Contains(text, []byte("Can't authenticate script"))
 }
 
 // isPacked says whether an answer is gzip. Any other coding would hide what has
@@ -606,7 +615,7 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 		return a, nil // it was not our key
 	}
 	if x.call.SudoAsLogin != "" && !x.p.keyRefused(x) {
-		return a.loginRefused(), nil
+		return x.loginRefused(a), nil
 	}
 	a.close(x.p)
 	used := x.cred
@@ -619,7 +628,7 @@ func (x *exchange) authFault(a *reply) (*reply, error) {
 			return again, err
 		}
 		if x.call.SudoAsLogin != "" && !x.p.keyRefused(x) {
-			return again.loginRefused(), nil
+			return x.loginRefused(again), nil
 		}
 		again.close(x.p)
 	}
@@ -648,7 +657,11 @@ func (x *exchange) newerKey() (secret.Credential, error) {
 // loginRefused makes an authentication fault a permission fault. The key is
 // good: it is the login of sudo_as_login that the site does not accept, and 102
 // would make Toolkit open a login window.
-func (a *reply) loginRefused() *reply {
+func (x *exchange) loginRefused(a *reply) *reply {
+	if x.way == wayForm {
+		a.code = 0
+		return a // its text is no fault that opens a window
+	}
 	a.head = flow.AppendFault(nil, flow.FaultDenied, a.message)
 	a.code, a.all = flow.FaultDenied, true
 	a.res.StatusCode = http.StatusOK

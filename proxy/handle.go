@@ -53,7 +53,7 @@ func (x *exchange) isStray() bool {
 		}
 	}
 	most := 0
-	if x.held != nil && (x.way == wayREST || x.way == wayDownload) {
+	if x.held != nil && (x.way == wayREST || x.way == wayDownload || x.way == wayStorage) {
 		most = 1
 	}
 	return n > most
@@ -89,7 +89,7 @@ func (x *exchange) openHandle(t secret.Value) bool {
 	case err != nil:
 		return x.refuse(BadHandle, "the session token is none that this proxy knows", "get a new one; after a change of the handle key all are void")
 	case (h.Use == handle.UseRefresh) != (x.way == wayToken && x.token.Grant == flow.GrantRefresh):
-		return x.refuse(BadHandle, "a "+h.Use+" token can't be used for this", "")
+		return x.refuse(BadHandle, "the token is for "+h.Use+", which this call is not", "")
 	}
 	x.held = &h
 	return true

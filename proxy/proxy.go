@@ -288,8 +288,11 @@ func (x *exchange) parse() bool {
 		x.msg, x.call = new(flow.Carried), &flow.Call{Kind: flow.KindRPC, Method: "track_metrics", Group: flow.GroupInfo}
 	}
 	x.releaseBody(x.msg)
-	if err != nil {
+	switch {
+	case err != nil:
 		return x.refuseParse(err)
+	case x.badLink:
+		return x.refuse(BadCall, "the link to storage in the call is none that is good here (any more)", "ask the site for a new one")
 	}
 	return true
 }
@@ -360,6 +363,9 @@ func (x *exchange) decide() bool {
 }
 
 func (x *exchange) limit() bool {
+	if x.way == wayMetrics { // Toolkit doesn't look at the answer, and the site has no part in it
+		return true
+	}
 	g, err := x.limiter().Acquire(x.r.Context(), x.call.Cost())
 	x.hold = g.Held
 	if err != nil {

@@ -30,6 +30,8 @@ const (
 	// maxFileDrain is the same for uploads, which a client sends up to three
 	// times if its connection breaks (flow-protocol §3.4).
 	maxFileDrain = 16 << 30
+	// drainTime is how long it may take.
+	drainTime = 10 * time.Minute
 	// pooled is the largest buffer that is kept for the next call.
 	pooled = limit.SmallBody
 )
@@ -106,12 +108,8 @@ func (x *exchange) readWhole() bool {
 	err := x.readAll(p, want)
 	p.end()
 	switch {
-	case errors.Is(err, errNoRoom) && gone(x.r.Context()):
-		x.body.complete = true // nobody would read what draining it is for
-		return x.hungUp()
 	case errors.Is(err, errNoRoom):
-		x.retryAfter = time.Second
-		return x.refuse(Busy, "too many calls are waiting on this host (max_buffered); try again", "")
+		return x.noRoom()
 	case errors.Is(err, errTooLong):
 		return x.refuse(TooBig, tooBig(limit), "")
 	case err != nil:
@@ -129,6 +127,16 @@ func (x *exchange) readWhole() bool {
 		x.body.charged = x.body.n
 	}
 	return true
+}
+
+// noRoom refuses a call that found no room in max_buffered in time.
+func (x *exchange) noRoom() bool {
+	if gone(x.r.Context()) {
+		x.body.complete = true // nobody would read what draining it is for
+		return x.hungUp()
+	}
+	x.retryAfter = time.Second
+	return x.refuse(Busy, "too many calls are waiting on this host (max_buffered); try again", "")
 }
 
 func tooBig(limit int64) string {
@@ -327,7 +335,8 @@ func (x *exchange) drain() {
 		clear(*buf) // it may hold a key that the tool carried
 		x.p.buffers.put(buf)
 	}()
-	for left := most; left > 0; {
+	end := x.p.cfg.Now().Add(drainTime)
+	for left := most; left > 0 && x.p.cfg.Now().Before(end); {
 		n, err := x.r.Body.Read(*buf)
 		left -= int64(n)
 		if errors.Is(err, io.EOF) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -46,8 +47,18 @@ func (x *exchange) ask() string {
 }
 
 func (x *exchange) refuseParse(err error) bool {
-	var p *flow.ParseError
-	if !errors.As(err, &p) {
+	p, ok := errors.AsType[*flow.ParseError](err)
+	switch {
+	case ok:
+	case errors.Is(err, errNoRoom):
+		return x.noRoom()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.w.Header()["Connection"] = []string{"close"}
+		return x.refuse(TooSlow, "", "")
+	case x.meter != nil && x.meter.err != nil:
+		x.w.Header()["Connection"] = []string{"close"}
+		return x.refuse(BadFraming, "", "")
+	default:
 		return x.refuse(Internal, "", "")
 	}
 	who := "the call"

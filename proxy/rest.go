@@ -31,29 +31,52 @@ func (x *exchange) sendREST() {
 		case err != nil:
 			x.siteFailed(err)
 			return
-		case res.StatusCode != http.StatusUnauthorized || x.session == nil:
+		case x.session == nil || !x.mayBeDead(res):
 			x.answerREST(res)
 			return
 		}
-		a, err := x.open(res)
-		if err != nil {
-			x.siteFailed(err)
+		if done := x.bearerRefused(res); done {
 			return
 		}
-		if flow.ReadErrors(a.head) != flow.FaultAuth { // 401 also says that it takes an admin
-			x.answer(a)
+		if x.meter.begun() {
+			x.dead(withBearer)
+			x.refuse(KeyRefused, "the token that the file went with had ended at the site", "send the file again")
+			x.deny()
 			return
 		}
-		a.close(x.p)
-		x.dead(withBearer)
-		if again > 0 || x.meter.begun() { // a file can't be sent again
-			break
+		if again == 0 {
+			x.dead(withBearer)
+			x.retried = "session_ended" // which proves that nothing was done
 		}
-		x.retried = "session_ended" // which proves that nothing was done
 	}
 	what, advice := x.keyRefusal()
 	x.refuse(KeyRefused, what, advice)
 	x.deny()
+}
+
+// mayBeDead says whether the site wants another token.
+func (x *exchange) mayBeDead(res *http.Response) bool {
+	return res.StatusCode == http.StatusUnauthorized || x.call.Group == flow.GroupDownload && isLoginPage(res)
+}
+
+// bearerRefused reads why. 401 also says that a call takes an admin, which goes
+// on to the tool: then it is done.
+func (x *exchange) bearerRefused(res *http.Response) (done bool) {
+	if res.StatusCode != http.StatusUnauthorized {
+		_ = res.Body.Close()
+		return false
+	}
+	a, err := x.open(res)
+	switch {
+	case err != nil:
+		x.siteFailed(err)
+		return true
+	case flow.ReadErrors(a.head) != flow.FaultAuth:
+		x.answer(a)
+		return true
+	}
+	a.close(x.p)
+	return false
 }
 
 func (x *exchange) restRequest() upstream.Request {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -154,8 +155,14 @@ func (s *sessions) put(k sessionKey, e *session) {
 }
 
 // mint asks the site, and once more where the key has changed meanwhile.
-func (x *exchange) mint(with string) (*session, error) {
-	s, err := x.mintWith(with, x.cred)
+func (x *exchange) mint(with string) (s *session, err error) {
+	defer func() {
+		if f := recover(); f != nil { // it runs in a goroutine of its own, and would end the process
+			x.p.cfg.Logger.Error("asking for a session panicked", slog.String("id", x.id), slog.String("kind", kindOf(f)))
+			s, err = nil, errors.New("a fault inside Stagedoor")
+		}
+	}()
+	s, err = x.mintWith(with, x.cred)
 	if !errors.Is(err, errKeyRefused) {
 		return s, err
 	}
@@ -180,7 +187,7 @@ func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, er
 	y := x.p.aside(ctx, x, flow.SessionCall(x.call.SudoAsLogin, x.call.SessionUUID), with+" for "+x.id)
 	y.cred = cred
 	if with == withBearer {
-		y.call.Method = methodToken
+		y.call.Method, y.call.Kind = methodToken, flow.KindREST
 	}
 	if !y.intent() {
 		return nil, &refusedMint{AuditFailed, AuditFailed.answer().says, ""}

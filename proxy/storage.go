@@ -50,7 +50,12 @@ func (x *exchange) seal(verb, link string) (string, bool) {
 // to its storage do (flow-protocol §4.1). Any other is a link that somebody wrote.
 func isSigned(u *url.URL) bool {
 	q := u.Query()
-	return q.Get("X-Amz-Signature") != "" || q.Get("Signature") != ""
+	for _, name := range []string{"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"} {
+		if q.Get(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // unseal says whose link it is that stands behind the prefix, and what it was.
@@ -70,13 +75,14 @@ func (x *exchange) unseal(sealed string, verbs ...string) (script, text string, 
 // unrelayed is the site's own link again.
 func (x *exchange) unrelayed(link string) (string, bool) {
 	for _, origin := range append([]string{"http://" + x.r.Host}, x.l.Origins...) {
-		rest, ok := strings.CutPrefix(link, origin+storagePrefix)
-		if !ok {
+		at := len(origin) + len(storagePrefix)
+		if len(link) < at || !strings.EqualFold(link[:at], origin+storagePrefix) {
 			continue
 		}
-		if _, text, ok := x.unseal(rest, http.MethodGet, http.MethodPut); ok {
+		if _, text, ok := x.unseal(link[at:], http.MethodGet, http.MethodPut); ok {
 			return "https://" + text, true
 		}
+		x.badLink = true // the site must not be told of an address of ours
 	}
 	return "", false
 }
@@ -97,6 +103,7 @@ func (x *exchange) parseStorage() bool {
 	if x.r.Method == http.MethodPut {
 		r.call.Method, r.call.Group, r.call.Writes = "storage_put", flow.GroupUpload, true
 	}
+	r.SetToken(x.headerToken()) // clients that are redirected here bring it along
 	x.relay, x.msg, x.call = r, r, &r.call
 	return true
 }

@@ -4,11 +4,16 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 
 	"stagedoor/audit"
 	"stagedoor/flow"
 	"stagedoor/upstream"
 )
+
+// formRoom is what a form with a file takes of max_buffered while it is read and
+// its file goes through, in bytes.
+const formRoom = 384 << 10
 
 // parseForm reads an upload call: all of it, or up to where its file begins.
 func (x *exchange) parseForm() (*flow.Form, error) {
@@ -18,6 +23,11 @@ func (x *exchange) parseForm() (*flow.Form, error) {
 	}
 	if x.r.ContentLength < 0 {
 		return nil, &flow.ParseError{Flaw: flow.FlawShape, Msg: "a form with a file comes without Content-Length"}
+	}
+	room := min(formRoom, x.st.MaxBody)
+	x.body.room = x.p.buffered.For(room)
+	if err := x.reserve(room); err != nil {
+		return nil, err
 	}
 	f, err := flow.ReadMultipart(path, x.contentType(), x.meter, x.r.ContentLength, x.p.cfg.Entropy, x.links())
 	if err == nil && !f.HasFile() {
@@ -47,12 +57,42 @@ func (x *exchange) upload() {
 		a, err = x.open(res)
 	}
 	switch {
+	case err == nil && a.code == flow.FaultAuth:
+		a.close(x.p)
+		x.refuseSent()
 	case err == nil:
 		x.answerForm(a)
 	case x.sourceFailed(err):
 	default:
 		x.siteFailed(err)
 	}
+}
+
+// refuseSent answers for a file whose key the site refuses. Nothing was done, but
+// the file can't be sent again from here.
+func (x *exchange) refuseSent() {
+	used := x.cred.Key
+	what, advice := x.keyRefusal()
+	if now, err := x.newerKey(); err == nil && !now.Key.Same(used) {
+		what, advice = "the site refused the key, which has just been replaced", "send the file again"
+	}
+	x.refuse(KeyRefused, what, advice)
+	x.deny()
+}
+
+// maxSaid is how much of the site's own words a refusal repeats, in bytes.
+const maxSaid = 200
+
+// said is the first line of a text of the site's.
+func (x *exchange) said(a *reply) string {
+	line, _, _ := strings.Cut(string(a.head[:min(len(a.head), maxSaid)]), "\n")
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, line)
+	return x.clean(strings.TrimSpace(line))
 }
 
 // sourceFailed deals with a file that did not come as it was announced. The
@@ -81,6 +121,14 @@ func (x *exchange) sourceFailed(err error) bool {
 // site says becomes a text too: the client would send an upload again for any
 // status but 200, and follow a redirect (flow-protocol §3.4).
 func (x *exchange) answerForm(a *reply) {
+	if status := a.res.StatusCode; status >= 400 && status < 500 && a.all {
+		x.result = audit.ResultSiteError
+		text := x.said(a)
+		a.close(x.p)
+		x.refuse(SiteFailed, "the site refused "+x.call.Method+" with status "+itoa(int64(status))+": "+text, "")
+		x.deny()
+		return
+	}
 	if a.res.StatusCode != http.StatusOK || !a.all {
 		a.close(x.p)
 		x.result = audit.ResultSiteError
