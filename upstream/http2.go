@@ -80,7 +80,7 @@ func (s *Site) doHTTP2(ctx context.Context, t *http.Transport, r Request, f *fee
 		source := f != nil && f.err != nil
 		return nil, &Error{
 			Err: err, Sent: sent.Load(), Reused: reused.Load(), Source: source,
-			Died: sent.Load() && !answered.Load() && !timeout && !source,
+			Died: sent.Load() && !answered.Load() && !timeout,
 		}
 	}
 	if isBodiless(r.Method, res.StatusCode) {

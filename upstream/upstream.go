@@ -119,10 +119,11 @@ type Error struct {
 	// written. A write may then have happened.
 	Sent bool
 	// Reused says that the connection had served calls before, so that its
-	// death may mean no more than that the site closed it as idle.
+	// death may mean no more than that the site closed it as idle. It is never
+	// set for a call with a Stream, which can't be made again.
 	Reused bool
 	// Died says that the connection ended before any byte of an answer, and not
-	// because a wait was over.
+	// because a wait was over. It is never set for a call with a Stream.
 	Died bool
 	// Source says that the call's Stream failed, with the cause in Err: the site
 	// is not to blame. It has not seen a complete call then, even where Sent.
@@ -208,7 +209,13 @@ func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
 	if f.err != nil {
 		return nil, &Error{Err: f.err, Source: true}
 	}
-	return s.do(ctx, r, f)
+	res, err := s.do(ctx, r, f)
+	var ue *Error
+	if errors.As(err, &ue) {
+		// The Stream is used up: nobody may take the call for one to send again.
+		ue.Reused, ue.Died = false, false
+	}
+	return res, err
 }
 
 func (s *Site) do(ctx context.Context, r Request, f *feed) (*http.Response, error) {
@@ -233,7 +240,7 @@ func (s *Site) do(ctx context.Context, r Request, f *feed) (*http.Response, erro
 	case err == nil:
 		return res, nil
 	case f != nil && f.err != nil:
-		return nil, &Error{Err: f.err, Sent: sent, Reused: reused, Source: true}
+		return nil, &Error{Err: f.err, Sent: sent, Source: true}
 	}
 	c.close()
 	return nil, &Error{Err: err, Sent: sent, Reused: reused, Died: !c.answered && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)}
@@ -597,6 +604,7 @@ func (c *conn) answer(r Request, wait func()) (*http.Response, error) {
 func (c *conn) deliver(ctx context.Context, res *http.Response, reuse bool) {
 	b := &body{ReadCloser: res.Body, c: c, ctx: ctx, reuse: reuse}
 	b.none = res.Body == http.NoBody
+	b.toEnd = !b.none && res.ContentLength < 0 && len(res.TransferEncoding) == 0
 	b.here = b.none || res.ContentLength >= 0 && res.ContentLength <= int64(c.br.Buffered())
 	if !b.here {
 		b.patience()
@@ -683,6 +691,7 @@ type body struct {
 	ctx   context.Context //nolint:containedctx // the call's own; the body lives no longer
 	here  bool            // all of it has come
 	none  bool            // there is none, whatever the header says
+	toEnd bool            // it ends with the connection
 	reuse bool
 	done  bool
 }
@@ -698,6 +707,11 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
+	case errors.Is(err, io.EOF) && b.toEnd && b.c.under.ended:
+		// crypto/tls takes any end between two records for a clean one. Only
+		// TLS's own end tells that nobody has cut the answer (RFC 9112 §9.8).
+		err = io.ErrUnexpectedEOF
+		b.finish(false)
 	case errors.Is(err, io.EOF):
 		b.finish(b.reuse)
 	case err != nil:

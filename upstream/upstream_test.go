@@ -200,21 +200,22 @@ func TestFramingsOfAnswers(t *testing.T) {
 	}
 }
 
-// TestCutAnswersAreErrors leaves out the answer without any framing: crypto/tls
-// takes an end of the connection between two records for a clean one, so only
-// the JSON in it tells that it was cut.
+// TestCutAnswersAreErrors: crypto/tls takes an end of the connection between two
+// records for a clean one, upstream does not.
 func TestCutAnswersAreErrors(t *testing.T) {
 	for name, answer := range map[string]string{
-		"length":         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
-		"chunked":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok",
-		"no last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
-		"header":         "HTTP/1.1 200 OK\r\nContent-",
-		"length twice":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-		"bad chunk":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok",
-		"no HTTP":        "220 smtp ready\r\n\r\n",
-		"upgrade":        "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
-		"many interims":  strings.Repeat("HTTP/1.1 103 Early\r\n\r\n", 50) + ok,
-		"endless header": "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 100) + "\r\n",
+		"length":          "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+		"chunked":         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok",
+		"no last chunk":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+		"to the end":      "HTTP/1.1 200 OK\r\n\r\nok",
+		"long to the end": "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("ok", 50<<10),
+		"header":          "HTTP/1.1 200 OK\r\nContent-",
+		"length twice":    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+		"bad chunk":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok",
+		"no HTTP":         "220 smtp ready\r\n\r\n",
+		"upgrade":         "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
+		"many interims":   strings.Repeat("HTTP/1.1 103 Early\r\n\r\n", 50) + ok,
+		"endless header":  "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 100) + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := visit(t, false, func(l *line) {

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -21,6 +23,8 @@ const (
 type wire struct {
 	net.Conn
 	dry bool // give TLS nothing but what was read ahead
+	// ended says that the connection did, which TLS's own end should come before.
+	ended bool
 
 	// While a Stream is sent: records are gathered in out, and each write has
 	// limit. cut, which another goroutine may set, makes all further writes fail.
@@ -52,9 +56,12 @@ func (w *wire) Read(p []byte) (int, error) {
 	case w.dry:
 		return 0, os.ErrDeadlineExceeded
 	case w.in == nil || len(p) >= len(w.in):
-		return w.Conn.Read(p)
+		n, err := w.Conn.Read(p)
+		w.ended = w.ended || errors.Is(err, io.EOF)
+		return n, err
 	}
 	n, err := w.Conn.Read(w.in[:])
+	w.ended = w.ended || errors.Is(err, io.EOF)
 	w.at, w.n = copy(p, w.in[:n]), n
 	return w.at, err
 }
