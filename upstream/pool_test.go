@@ -9,10 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"stagedoor/upstream"
 	"strings"
 	"sync"
 	"testing"
+
+	"stagedoor/upstream"
 )
 
 // warehouse is one server that all names lead to.

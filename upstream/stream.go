@@ -29,7 +29,7 @@ func (c *conn) listen(r Request) *listener {
 	l := &listener{heard: make(chan struct{})}
 	go func() {
 		defer close(l.heard)
-		l.res, l.err = c.answer(r, func() {})
+		l.res, l.err = c.answer(r, func() {}) //nolint:bodyclose // stream hands it on
 		if l.refuses() {
 			c.under.stop()
 		}

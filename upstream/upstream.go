@@ -210,8 +210,7 @@ func (s *Site) Do(ctx context.Context, r Request) (*http.Response, error) {
 		return nil, &Error{Err: f.err, Source: true}
 	}
 	res, err := s.do(ctx, r, f)
-	var ue *Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*Error](err); ok {
 		// The Stream is used up: nobody may take the call for one to send again.
 		ue.Reused, ue.Died = false, false
 	}
