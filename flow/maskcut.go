@@ -1,0 +1,252 @@
+package flow
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+const (
+	// minEdge is how many characters of a word must stand at the edge of a part
+	// of a file to be masked. Fewer tell little of a key, and would be found in
+	// any text.
+	minEdge = 4
+	// minInside is how many bytes of a word a part that stands inside one must
+	// have to be masked however few characters these spell: MinRange.
+	minInside = MinRange
+)
+
+// edges looks for what the edges of a part of a file show of a word. Like
+// [finder] it reads each character in any spelling; of an escape that is itself
+// cut, what is left is read too, if it is of a character up to U+00FF.
+type edges struct {
+	f      *finder
+	starts [256]bool // what a spelling of a word may begin with
+}
+
+func newEdges(f *finder) *edges {
+	e := &edges{f: f}
+	for _, w := range f.words {
+		e.starts[w[0]] = true
+	}
+	for _, c := range f.intros {
+		e.starts[c] = true
+	}
+	return e
+}
+
+// reach is how many bytes from an edge tell what there is.
+func (f *finder) reach() int { return f.longest + 2*maxUnit }
+
+// head says how many bytes at the start of b are the tail of a word.
+func (e *edges) head(b []byte) int {
+	longest := 0
+	e.eachTail(b, func(rest, tail []byte) {
+		if len(tail) < minEdge {
+			return
+		}
+		if n := spelled(rest, tail); n > 0 {
+			longest = max(longest, len(b)-len(rest)+n)
+		}
+	})
+	return longest
+}
+
+// inside says whether all of b stands inside a word.
+func (e *edges) inside(b []byte) (yes bool) {
+	if len(b) < minEdge || len(b) > e.f.reach() {
+		return false
+	}
+	e.eachTail(b, func(rest, tail []byte) {
+		if yes {
+			return
+		}
+		steps := 8 * len(tail)
+		n, ok := beginning(rest, tail, &steps)
+		yes = ok && (n >= minEdge || n > 0 && len(b) >= minInside)
+	})
+	return yes
+}
+
+// eachTail calls try with each proper tail of a word and the text that would
+// have to spell it: b, or b behind what is left there of an escape.
+func (e *edges) eachTail(b []byte, try func(rest, tail []byte)) {
+	for _, w := range e.f.words {
+		for k := 1; k < len(w); k++ {
+			try(b, w[k:])
+			if len(b) > 0 && b[0] == ';' { // of &#65; or &amp;
+				try(b[1:], w[k:])
+			}
+		}
+	}
+	for _, u := range cutUnits(b) {
+		for _, w := range e.f.words {
+			for k := range w {
+				if n := u.standsFor(w[k:]); n > 0 && k+n < len(w) {
+					try(b[u.size:], w[k+n:])
+				}
+			}
+		}
+	}
+}
+
+// tail is where in b, at from or later, a word begins that goes on beyond it.
+func (e *edges) tail(b []byte, from int) int {
+	for at := max(from, len(b)-e.f.reach()); at+minEdge <= len(b); at++ {
+		if !e.starts[b[at]] {
+			continue
+		}
+		for _, w := range e.f.words {
+			steps := 8 * len(w)
+			if n, ok := beginning(b[at:], w, &steps); ok && n >= minEdge {
+				return at
+			}
+		}
+	}
+	return len(b)
+}
+
+// beginning says whether all of b spells the beginning of word, and how many
+// bytes of it; its last escape may be cut. steps is as in spelledFrom.
+func beginning(b, word []byte, steps *int) (n int, ok bool) {
+	for ; len(b) > 0; b, word, n = b[1:], word[1:], n+1 {
+		if *steps--; *steps < 0 || len(word) == 0 {
+			return 0, false
+		}
+		if begins(b[0]) {
+			rest, ok := beginningAny(b, word, steps)
+			return n + rest, ok
+		}
+		if b[0] != word[0] {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// beginningAny is beginning at a unit that can be read in several ways.
+func beginningAny(b, word []byte, steps *int) (n int, ok bool) {
+	first := once(b)
+	for _, u := range [3]unit{first, twice(b, first), byteUnit(b[0], 1)} {
+		n := u.standsFor(word)
+		if n == 0 {
+			continue
+		}
+		if rest, ok := beginning(b[u.size:], word[n:], steps); ok {
+			return n + rest, true
+		}
+	}
+	return 0, isCut(b, first)
+}
+
+// isCut says whether b is an escape whose end is missing; first is what once
+// read.
+func isCut(b []byte, first unit) bool {
+	if len(b) >= maxUnit {
+		return false
+	}
+	if first.n == 1 && begins(first.c[0]) && isCutOnce(append([]byte{first.c[0]}, b[first.size:]...)) {
+		return true
+	}
+	return isCutOnce(b)
+}
+
+func isCutOnce(b []byte) bool {
+	rest := string(b[1:])
+	switch b[0] {
+	case '\\':
+		if digits, ok := strings.CutPrefix(rest, "u"); ok {
+			high, low, pair := strings.Cut(digits, `\`)
+			return len(digits) < 4 && isDigits(digits, 16) ||
+				pair && len(high) == 4 && isDigits(high, 16) && len(low) < 5 && isDigits(strings.TrimPrefix(low, "u"), 16)
+		}
+		if digits, ok := strings.CutPrefix(rest, "x"); ok {
+			return len(digits) < 2 && isDigits(digits, 16)
+		}
+		return len(rest) < 3 && isDigits(rest, 8)
+	case '%':
+		if digits, ok := strings.CutPrefix(rest, "u"); ok {
+			return len(digits) < 4 && isDigits(digits, 16)
+		}
+		return len(rest) < 2 && isDigits(rest, 16)
+	case '&':
+		if digits, ok := strings.CutPrefix(rest, "#"); ok {
+			hex := strings.TrimLeft(digits, "xX")
+			return isDigits(digits, 10) || len(digits)-len(hex) == 1 && isDigits(hex, 16)
+		}
+		return slices.ContainsFunc(entityNames(), func(name string) bool { return strings.HasPrefix(name, rest) })
+	}
+	return false
+}
+
+func isDigits(s string, base rune) bool {
+	for i := range len(s) {
+		if d, ok := unhex([]byte{s[i]}); !ok || d >= base {
+			return false
+		}
+	}
+	return true
+}
+
+// cutUnits lists what b may begin with the end of, each with as many bytes as
+// are left of it: every beginning of an escape is tried before b.
+func cutUnits(b []byte) []unit {
+	b = b[:min(len(b), maxUnit)]
+	if len(b) == 0 || b[0] != '\\' && b[0] != '#' && !isWord(string(b[:1])) {
+		return nil
+	}
+	var units []unit
+	text := make([]byte, 0, 2*maxUnit)
+	for _, begun := range escapeStarts() {
+		text = append(append(text[:0], begun...), b...)
+		first := once(text)
+		for _, u := range [2]unit{first, twice(text, first)} {
+			if u.size -= len(begun); u.size > 0 && !slices.Contains(units, u) {
+				units = append(units, u)
+			}
+		}
+	}
+	return units
+}
+
+// escapeStarts lists the beginnings of escapes of characters up to U+00FF, but
+// for those of which a semicolon alone is left. What is left of an escape that
+// was escaped once more is left of one of these too.
+func escapeStarts() []string {
+	starts := []string{`\`, `\u`, `\u0`, `\u00`, `\x`, `%`, `%u`, `%u0`, `%u00`, `&`, `&#`, `&#x`}
+	const digits = "0123456789abcdef"
+	for i, d := range digits {
+		for _, before := range [...]string{`\u00`, `\x`, `%`, `%u00`, `&#x`} {
+			starts = append(starts, before+string(d))
+		}
+		if i < 10 {
+			starts = append(starts, `&#`+string(d), `&#1`+string(d), `&#2`+string(d))
+		}
+		if i < 8 {
+			starts = append(starts, `\0`+string(d), `\1`+string(d), `\2`+string(d), `\3`+string(d))
+		}
+	}
+	starts = append(starts, `\0`, `\1`, `\2`, `\3`)
+	for _, name := range entityNames() {
+		for n := 1; n < len(name); n++ {
+			starts = append(starts, "&"+name[:n])
+		}
+	}
+	return starts
+}
+
+// entityNames lists what entity reads.
+func entityNames() []string {
+	return []string{"quot", "amp", "lt", "gt", "apos", "sol", "plus", "hyphen", "lowbar", "equals", "percnt"}
+}
+
+// overwrite masks b and says whether that changed anything.
+func overwrite(b []byte) bool {
+	if len(bytes.Trim(b, string(Mask))) == 0 {
+		return false
+	}
+	for i := range b {
+		b[i] = Mask
+	}
+	return true
+}
