@@ -71,11 +71,16 @@ func (e *edges) inside(b []byte) (yes bool) {
 // eachTail calls try with each proper tail of a word and the text that would
 // have to spell it: b, or b behind what is left there of an escape.
 func (e *edges) eachTail(b []byte, try func(rest, tail []byte)) {
+	from := [][]byte{b}
+	for _, s := range semicolons() { // of &#65; or &amp;
+		if rest, ok := bytes.CutPrefix(b, []byte(s)); ok {
+			from = append(from, rest)
+		}
+	}
 	for _, w := range e.f.words {
 		for k := 1; k < len(w); k++ {
-			try(b, w[k:])
-			if len(b) > 0 && b[0] == ';' { // of &#65; or &amp;
-				try(b[1:], w[k:])
+			for _, rest := range from {
+				try(rest, w[k:])
 			}
 		}
 	}
@@ -192,7 +197,7 @@ func isDigits(s string, base rune) bool {
 // are left of it: every beginning of an escape is tried before b.
 func cutUnits(b []byte) []unit {
 	b = b[:min(len(b), maxUnit)]
-	if len(b) == 0 || b[0] != '\\' && b[0] != '#' && !isWord(string(b[:1])) {
+	if len(b) == 0 || strings.IndexByte(`\%#;`, b[0]) < 0 && !isWord(string(b[:1])) {
 		return nil
 	}
 	var units []unit
@@ -211,29 +216,43 @@ func cutUnits(b []byte) []unit {
 
 // escapeStarts lists the beginnings of escapes of characters up to U+00FF, but
 // for those of which a semicolon alone is left. What is left of an escape that
-// was escaped once more is left of one of these too.
+// was escaped once more is left of one of these too, if that was done to its
+// first byte only or to each as a URL does.
 func escapeStarts() []string {
-	starts := []string{`\`, `\u`, `\u0`, `\u00`, `\x`, `%`, `%u`, `%u0`, `%u00`, `&`, `&#`, `&#x`}
+	starts := []string{
+		`\`, `\u`, `\u0`, `\u00`, `\x`, `%`, `%u`, `%u0`, `%u00`,
+		`&amp`, `&percnt`, `&#38`, `&#x26`, `&#37`, `&#x25`, `&#92`, `&#x5c`, // what escapes begin with
+	}
 	const digits = "0123456789abcdef"
 	for i, d := range digits {
-		for _, before := range [...]string{`\u00`, `\x`, `%`, `%u00`, `&#x`} {
+		for _, before := range [...]string{`\u00`, `\x`, `%`, `%u00`} {
 			starts = append(starts, before+string(d))
-		}
-		if i < 10 {
-			starts = append(starts, `&#`+string(d), `&#1`+string(d), `&#2`+string(d))
 		}
 		if i < 8 {
 			starts = append(starts, `\0`+string(d), `\1`+string(d), `\2`+string(d), `\3`+string(d))
 		}
 	}
-	starts = append(starts, `\0`, `\1`, `\2`, `\3`)
-	for _, name := range entityNames() {
-		for n := 1; n < len(name); n++ {
-			starts = append(starts, "&"+name[:n])
+	starts = append(starts, `\0`, `\1`, `\2`, `\3`, `%26%`, `%26%2`)
+	for _, reference := range [...][2]string{{`&`, `#`}, {`%26`, `%23`}} {
+		start, number := reference[0], reference[0]+reference[1]
+		starts = append(starts, start, number, number+"x")
+		for i, d := range digits {
+			starts = append(starts, number+"x"+string(d))
+			if i < 10 {
+				starts = append(starts, number+string(d), number+"1"+string(d), number+"2"+string(d))
+			}
+		}
+		for _, name := range entityNames() {
+			for n := 1; n < len(name); n++ {
+				starts = append(starts, start+name[:n])
+			}
 		}
 	}
 	return starts
 }
+
+// semicolons is what may be left of one at the end of an escape: ; or %3B.
+func semicolons() []string { return []string{";", "%3B", "3B", "B", "%3b", "3b", "b"} }
 
 // entityNames lists what entity reads.
 func entityNames() []string {

@@ -3,6 +3,7 @@ package flow_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -186,4 +187,66 @@ func TestAFileThatBrokeOffShowsNoBeginningOfAKey(t *testing.T) {
 	if b, err := io.ReadAll(r); !errors.Is(err, broken) || string(b) != "abc ************" {
 		t.Errorf("%q, %v", b, err)
 	}
+}
+
+// spellAs writes one character in one of the ways that are read.
+func spellAs(c byte, way int) string {
+	forms := []string{"%c", `\u%04x`, "%%%02X", "&#%d;", "&#x%x;", `\x%02x`, `\%03o`, "%%u%04X", "%%25%02x", `\\u%04x`, "&amp;#%d;", `\u0026#%d;`}
+	return fmt.Sprintf(forms[way%len(forms)], c)
+}
+
+// FuzzMaskCut puts the parts of a file together again: of a key in it, whatever
+// way each of its characters is written and wherever it is cut, no more shows
+// than its first and last three characters and an escape that is cut beside
+// these.
+func FuzzMaskCut(f *testing.F) {
+	for way := range 12 {
+		f.Add("some text ", []byte{byte(way)}, " behind", []byte{20, 17}, false)
+		f.Add("", []byte{byte(way), 0, 0, 0, byte(way), 1}, "", []byte{0, 3, 40, 1}, true)
+	}
+	f.Add(`\`, []byte{0}, "0041", []byte{1, 5, 8}, true)
+	buf := make([]byte, 256<<10)
+	var scrubbers [2]*flow.Scrubber
+	keys := [2]string{realKey, `pa&ss/w"ord+<1>%2F`}
+	for i, key := range keys {
+		scrubbers[i] = flow.NewScrubber(secret.FromString(key))
+	}
+	f.Fuzz(func(t *testing.T, before string, ways []byte, after string, sizes []byte, nasty bool) {
+		key, s := keys[0], scrubbers[0]
+		if nasty {
+			key, s = keys[1], scrubbers[1]
+		}
+		if len(ways) == 0 || len(before)+len(after) > 1<<10 {
+			return
+		}
+		in := before
+		var places []int // where each character begins
+		for i := range len(key) {
+			places = append(places, len(in))
+			in += spellAs(key[i], int(ways[i%len(ways)]))
+		}
+		in += after
+		whole, _ := masked(t, s, strings.NewReader(in), buf...)
+		out := ""
+		for i := 0; len(out) < len(in); i++ {
+			to := len(in)
+			if i < len(sizes) {
+				to = min(to, len(out)+flow.MinRange+int(sizes[i]))
+			}
+			part, n := cutMasked(t, s, buf, in, len(out), to, nil)
+			if again, m := cutMasked(t, s, buf, in, len(out), to, iotest.HalfReader); again != part || m != n {
+				t.Fatalf("%q became %q (%d) and %q (%d)", in[len(out):to], part, n, again, m)
+			}
+			out += part
+		}
+		for i := range out {
+			if out[i] != in[i] && out[i] != flow.Mask {
+				t.Fatalf("%q became %q", in, out)
+			}
+		}
+		inner := out[places[rim+1]:places[len(key)-rim-1]]
+		if found := whole[places[0]] == flow.Mask && whole[places[len(key)-1]] == flow.Mask; found && strings.Trim(inner, string(flow.Mask)) != "" {
+			t.Fatalf("%q\nin parts became %q\nwhole %q", in, out, whole)
+		}
+	})
 }
