@@ -63,6 +63,9 @@ func (e *edges) inside(b []byte) (yes bool) {
 		}
 		steps := 8 * len(tail)
 		n, ok := beginning(rest, tail, &steps)
+		if len(rest) < len(b) { // and one of which the end is left
+			n++
+		}
 		yes = ok && (n >= minEdge || n > 0 && len(b) >= minInside)
 	})
 	return yes
@@ -150,10 +153,21 @@ func isCut(b []byte, first unit) bool {
 	if len(b) >= maxUnit {
 		return false
 	}
-	if first.n == 1 && begins(first.c[0]) && isCutOnce(append([]byte{first.c[0]}, b[first.size:]...)) {
+	if isCutOnce(b) {
 		return true
 	}
-	return isCutOnce(b)
+	if first.n != 1 || !begins(first.c[0]) {
+		return false
+	}
+	text := []byte{first.c[0]} // as in twice
+	for b = b[first.size:]; len(b) > 0; {
+		c, size := inner(b)
+		if size == 1 && begins(c) && isCutOnce(b) {
+			break // of an escape that is cut itself
+		}
+		text, b = append(text, c), b[size:]
+	}
+	return isCutOnce(text)
 }
 
 func isCutOnce(b []byte) bool {

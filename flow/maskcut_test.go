@@ -191,7 +191,7 @@ func TestAFileThatBrokeOffShowsNoBeginningOfAKey(t *testing.T) {
 
 // spellAs writes one character in one of the ways that are read.
 func spellAs(c byte, way int) string {
-	forms := []string{"%c", `\u%04x`, "%%%02X", "&#%d;", "&#x%x;", `\x%02x`, `\%03o`, "%%u%04X", "%%25%02x", `\\u%04x`, "&amp;#%d;", `\u0026#%d;`}
+	forms := []string{"%c", `\u%04x`, "%%%02X", "&#%d;", "&#x%x;", `\x%02x`, `\%03o`, "%%u%04X", "%%25%02x", `\\u%04x`, "&amp;#%d;", `\u0026#%d;`, "%%26%%23%d%%3B", "%%26%%23x%X%%3b"}
 	return fmt.Sprintf(forms[way%len(forms)], c)
 }
 
@@ -200,7 +200,7 @@ func spellAs(c byte, way int) string {
 // than its first and last three characters and an escape that is cut beside
 // these.
 func FuzzMaskCut(f *testing.F) {
-	for way := range 12 {
+	for way := range 14 {
 		f.Add("some text ", []byte{byte(way)}, " behind", []byte{20, 17}, false)
 		f.Add("", []byte{byte(way), 0, 0, 0, byte(way), 1}, "", []byte{0, 3, 40, 1}, true)
 	}
