@@ -117,6 +117,8 @@ type restParse struct {
 	params []Pair // as they are sent
 	hash   bool   // filters are written as a hash
 	all    bool   // every field is asked for, or none
+
+	uploadType string // of a file that is complete, "" for what is no string
 }
 
 // read goes through path, query and body.
@@ -227,12 +229,8 @@ func (r *restParse) ofPath() error {
 		return r.ofType()
 	case "api_get_upload_link_info", "api_get_upload_link_for_part", "rest_upload", "rest_upload_abort", "api_link_file":
 		r.c.Type = r.typ
-		field := r.field
-		if field == "" {
-			field = "attachments"
-		}
 		r.out.Stream = r.op.body == streamBody
-		return r.touch(Touch{r.typ, field, UseUpload})
+		return r.touch(Touch{r.typ, fileField(r.field), UseUpload})
 	case "transcode":
 		return r.touch(Touch{Type: "Attachment", Use: UseReturn})
 	}
@@ -283,6 +281,8 @@ func (r *restParse) finish() error {
 	case "work_schedule_update":
 		r.c.Studio = r.others || !r.ours
 		return nil
+	case "api_link_file":
+		return r.linked()
 	}
 	return r.resolve()
 }

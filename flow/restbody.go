@@ -518,6 +518,9 @@ func (r *restParse) uploadInfoMember(name string) error {
 		if err := r.w.plain(name); err != nil {
 			return err
 		}
+		if name == "upload_type" {
+			r.uploadType, _ = unquote(r.w.out[start:])
+		}
 		if quoted, ok := r.links.quotedBack(r.w.out[start:]); ok {
 			r.w.out = append(r.w.out[:start], quoted...)
 		}
@@ -526,6 +529,16 @@ func (r *restParse) uploadInfoMember(name string) error {
 		return r.w.array(name, func(int) error { return r.w.anyText(name) })
 	}
 	return unknownMember(name)
+}
+
+// linked adds what a complete file may fill beside the field of the path. The
+// site gave out the type of the upload, and goes by what it gets back: only an
+// attachment is no thumbnail of the record.
+func (r *restParse) linked() error {
+	if r.uploadType == "Attachment" || fileField(r.field) == fieldFilmstrip {
+		return nil
+	}
+	return r.touch(Touch{r.typ, fieldImage, UseUpload})
 }
 
 // hierarchyMember reads what a tree of the site is asked for. What its paths
