@@ -10,6 +10,9 @@ import (
 // known, or the call is refused: a member that we can't read may decide on the
 // site what we did not see here.
 
+// updateMode says what an update does to a list of links: set, add or remove.
+const updateMode = "multi_entity_update_mode"
+
 // pending is a field path whose type is not known yet: clients on Python 2
 // write the members of an object in any order.
 type pending struct {

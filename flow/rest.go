@@ -56,12 +56,24 @@ type Filter struct {
 	// Records says that the answer may hold fields that were not asked for one
 	// by one, so they have to be held against what may be read: [FilterRecords].
 	Records bool
-	// Written holds the fields that this call wrote, by record of the answer: the
-	// only one, or one list for each part of a batch. They are kept.
-	Written [][]string
+	// Written holds what this call wrote, by record of the answer: the only one,
+	// or one for each part of a batch. It is kept in an answer of as many records,
+	// in the record that was meant.
+	Written []Written
 	// Linked says that the records of the answer are links to others, whose
 	// names are kept as those of links are everywhere.
 	Linked bool
+}
+
+// Written is what a call wrote of one record.
+type Written struct {
+	// Type and ID name the record; ID is 0 for one that is made.
+	Type string
+	ID   int64
+	// Fields are those whose values the call gave as they are to be. A list that
+	// something was added to or taken from is none: the rest of it is not the
+	// call's to know.
+	Fields []string
 }
 
 // ParseREST reads a call of the REST API (flow-protocol §5.4, §5.5). types knows
@@ -262,7 +274,7 @@ func (r *restParse) ofType() error {
 		return err
 	}
 	if r.c.Group == GroupCreate || r.c.Group == GroupUpdate || r.c.Group == GroupRevive {
-		r.out.Filter = Filter{Records: true, Written: [][]string{nil}}
+		r.out.Filter = Filter{Records: true, Written: []Written{{Type: r.typ, ID: r.id}}}
 	}
 	if r.c.Group == GroupNamed && r.field != "" { // a field of the schema that is written
 		return r.path(r.field, UseWrite)

@@ -393,8 +393,12 @@ func TestRESTFilter(t *testing.T) {
 		"GET /entity/shots": "records", "GET /entity/shots?fields=": "records", "GET /entity/shots?fields=*": "records", "GET /entity/shots?fields=code,*": "records", "GET /entity/shots?fields=code": "",
 		"GET /entity/shots/1": "records", "GET /entity/shots/1?fields=code": "", "GET /entity/shots/1/relationships/a": "records linked", "GET /entity/shots/1/image": "",
 		`POST /entity/shots/_search {"filters":[]}`: "records", `POST /entity/shots/_search?fields=code {"filters":[]}`: "", `POST /entity/shots/_search {"fields":["code"]}`: "", `POST /entity/shots/_search {"fields":[]}`: "records", `POST /entity/shots/_search?fields= {"filters":[]}`: "records", `POST /entity/shots/_search?fields=* {"filters":[]}`: "records",
-		`POST /entity/shots {"a":1,"b":2}`: "records [[a b]]", `PUT /entity/shots/1 {"a":1}`: "records [[a]]", `PUT /entity/shots/1 {}`: "records [[]]", "POST /entity/shots/1?revive=1": "records [[]]", "DELETE /entity/shots/1": "",
-		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"a":1}},{"request_type":"delete","entity":"Shot","record_id":1},{"request_type":"create","entity":"Shot","data":{"b":1,"c":1}}]}`: "records [[a] [] [b c]]",
+		`POST /entity/shots {"a":1,"b":2}`: "records [{Shot 0 [a b]}]", `PUT /entity/shots/1 {"a":1}`: "records [{Shot 1 [a]}]", `PUT /entity/shots/1 {}`: "records [{Shot 1 []}]", "POST /entity/shots/1?revive=1": "records [{Shot 1 []}]", "DELETE /entity/shots/1": "",
+		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"a":1}},{"request_type":"delete","entity":"Shot","record_id":1},{"request_type":"create","entity":"Shot","data":{"b":1,"c":1}}]}`: "records [{Shot 1 [a]} {Shot 1 []} {Shot 0 [b c]}]",
+		// what is added to or taken from tells the rest of the list
+		`PUT /entity/shots/1 {"a":{"multi_entity_update_mode":"add","value":[]},"b":{"value":[],"multi_entity_update_mode":"remove"},"c":{"multi_entity_update_mode":"set","value":[]},"d":{"type":"Asset","id":1},"e":{"multi_entity_update_mode":null}}`: "records [{Shot 1 [c d]}]",
+		`PUT /entity/shots/1 {"a":{"multi_entity_update_mode":"set","value":[]},"b":{"multi_\u0065ntity_update_mode":"add","value":[]},"c":[{"multi_entity_update_mode":"add"}],"d":"multi_entity_update_mode","e":{"multi_entity_update_mode":"set"}}`:    "records [{Shot 1 [a c d]}]",
+		`POST /entity/_batch {"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"a":{"multi_entity_update_mode":"add","value":[]},"b":1}}]}`:                                                                                      "records [{Shot 1 [b]}]",
 		`POST /entity/shots/_summarize {"filters":[]}`: "", "GET /": "", `POST /entity/_text_search {"text":"a"}`: "",
 	} {
 		f := rest(t, line).Filter

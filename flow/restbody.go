@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // members reads the body of a call, which has passed strictJSON.
@@ -17,7 +19,7 @@ func (r *restParse) members() error {
 		return r.textSearch()
 	case "create", "update":
 		written, err := r.data(r.request, r.body)
-		r.out.Filter.Written = [][]string{written}
+		r.out.Filter.Written = []Written{{Type: r.typ, ID: r.id, Fields: written}}
 		return err
 	case "batch":
 		return r.batch()
@@ -303,27 +305,67 @@ func (r *restParse) typeValue(what string) (string, error) {
 }
 
 // data reads the fields that are written, {field: value}, through object.
+// written are those that a record has as they were given: see [Written].
 func (r *restParse) data(q *request, object func(func(name string) error) error) (written []string, err error) {
 	err = object(func(name string) error {
 		if err := r.writtenName(name); err != nil {
 			return err
 		}
-		written = append(written, name)
 		if err := q.path(name, UseWrite); err != nil {
 			return err
 		}
+		start := len(r.w.out)
 		value, err := r.w.writtenValue(func(typ string) error {
 			if err := r.exactType(typ); err != nil {
 				return err
 			}
 			return q.link(typ)
 		})
-		if err == nil {
-			r.w.linkBack(name, value)
+		if err != nil {
+			return err
 		}
-		return err
+		r.w.linkBack(name, value)
+		if !changesList(r.w.out[start:]) {
+			written = append(written, name)
+		}
+		return nil
 	})
 	return written, err
+}
+
+// changesList says whether a value that is written adds to a list of links or
+// takes from it. Anything that names a mode does, but for the one that gives the
+// whole list.
+func changesList(v jsontext.Value) bool {
+	if v.Kind() != '{' {
+		return false
+	}
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return true
+	}
+	var mode, given bool
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return true
+		}
+		key := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return true
+		}
+		switch key {
+		case updateMode:
+			if s, _ := unquote(value); s != "set" {
+				return true
+			}
+			mode = true
+		case "value":
+			given = true
+		}
+	}
+	return mode && !given
 }
 
 // writtenName refuses what is no field. The body of a write is an object of
@@ -391,7 +433,7 @@ func (r *restParse) part(i int) error {
 		return err
 	}
 	r.c.Parts = append(r.c.Parts, part)
-	r.out.Filter.Written = append(r.out.Filter.Written, written)
+	r.out.Filter.Written = append(r.out.Filter.Written, Written{Type: part.Type, ID: part.ID, Fields: written})
 	return nil
 }
 

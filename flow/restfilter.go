@@ -3,24 +3,27 @@ package flow
 import (
 	"bytes"
 	"errors"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// errNotRecords says that an answer is none that can be filtered.
-var errNotRecords = errors.New("the answer holds no records that can be read")
+// ErrNotRecords says that an answer is none that can be filtered: what it tells
+// can't be held against what may be read.
+var ErrNotRecords = errors.New("the answer holds no records that can be read")
 
 // FilterRecords takes out of an answer of the REST API the fields that may does
 // not allow, and says how many. Types, ids and links are kept, and what the call
-// itself wrote. A dotted name is allowed only if each of its fields is. An
-// answer that can't be read completely is an error: nothing of it may go on.
+// itself wrote of a record. A dotted name is allowed only if each of its fields is. An
+// answer that can't be read completely is [ErrNotRecords]: nothing of it may go
+// on.
 func FilterRecords(body []byte, f Filter, may func(typ, field string) bool) (out []byte, removed int, err error) {
 	if !f.Records || len(bytes.TrimSpace(body)) == 0 {
 		return body, 0, nil
 	}
 	r := &recordFilter{f: f, may: may, out: make([]byte, 0, len(body))}
 	if strictJSON(jsontext.NewDecoder(nothing{}), body) != nil {
-		return nil, 0, errNotRecords
+		return nil, 0, ErrNotRecords
 	}
 	if err := r.answer(bytes.TrimSpace(body)); err != nil {
 		return nil, 0, err
@@ -39,18 +42,18 @@ type recordFilter struct {
 // members reads an object; member must write the value of those it keeps.
 func (r *recordFilter) members(v jsontext.Value, member func(name string, v jsontext.Value) (keep bool, err error)) error {
 	if v.Kind() != '{' {
-		return errNotRecords
+		return ErrNotRecords
 	}
 	dec := trusted(v)
 	if _, err := dec.ReadToken(); err != nil {
-		return errNotRecords
+		return ErrNotRecords
 	}
 	r.out = append(r.out, '{')
 	empty := true
 	for dec.PeekKind() == '"' {
 		quoted, err := dec.ReadValue()
 		if err != nil {
-			return errNotRecords
+			return ErrNotRecords
 		}
 		name, _ := unquote(quoted)
 		start := len(r.out)
@@ -60,7 +63,7 @@ func (r *recordFilter) members(v jsontext.Value, member func(name string, v json
 		r.out = append(append(r.out, quoted...), ':')
 		value, err := dec.ReadValue()
 		if err != nil {
-			return errNotRecords
+			return ErrNotRecords
 		}
 		keep, err := member(name, value)
 		if err != nil {
@@ -94,7 +97,7 @@ func (r *recordFilter) answer(v jsontext.Value) error {
 		case "links", "meta", "errors", "jsonapi":
 			return r.copied(v)
 		}
-		return false, errNotRecords
+		return false, ErrNotRecords
 	})
 }
 
@@ -107,12 +110,13 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 	case '{':
 		return r.record(v, linked, r.written(0, main && len(r.f.Written) == 1))
 	case '[':
+		main = main && len(r.f.Written) > 0 && elements(v) == len(r.f.Written)
 	default:
-		return errNotRecords
+		return ErrNotRecords
 	}
 	dec := trusted(v)
 	if _, err := dec.ReadToken(); err != nil {
-		return errNotRecords
+		return ErrNotRecords
 	}
 	r.out = append(r.out, '[')
 	for i := 0; dec.PeekKind() != ']'; i++ {
@@ -121,11 +125,11 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 		}
 		item, err := dec.ReadValue()
 		if err != nil {
-			return errNotRecords
+			return ErrNotRecords
 		}
 		if k := item.Kind(); k != '{' { // a part that deletes is answered without a record
 			if k == '[' || k == '"' || k == '0' {
-				return errNotRecords
+				return ErrNotRecords
 			}
 			r.out = append(r.out, item...)
 			continue
@@ -138,16 +142,43 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 	return nil
 }
 
+// elements counts the values of an array.
+func elements(v jsontext.Value) (n int) {
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return 0
+	}
+	for ; dec.PeekKind() != ']'; n++ {
+		if dec.SkipValue() != nil {
+			return -1
+		}
+	}
+	return n
+}
+
 // written is what the call wrote of a record of the answer.
-func (r *recordFilter) written(i int, main bool) []string {
+func (r *recordFilter) written(i int, main bool) Written {
 	if !main || i >= len(r.f.Written) {
-		return nil
+		return Written{}
 	}
 	return r.f.Written[i]
 }
 
+// of lists the fields of a record that the call wrote, if it is the record that
+// was meant.
+func (w Written) of(typ string, record jsontext.Value) map[string]struct{} {
+	if len(w.Fields) == 0 || w.Type != typ || w.ID != 0 && w.ID != recordID(record) {
+		return nil
+	}
+	fields := make(map[string]struct{}, len(w.Fields))
+	for _, f := range w.Fields {
+		fields[f] = struct{}{}
+	}
+	return fields
+}
+
 // record reads one record: its type first, wherever that stands.
-func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) error {
+func (r *recordFilter) record(v jsontext.Value, linked bool, written Written) error {
 	typ, wrapped, err := recordType(v)
 	if err != nil {
 		return err
@@ -155,10 +186,7 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) e
 	if wrapped {
 		return r.wrapped(v, linked, written)
 	}
-	wrote := make(map[string]struct{}, len(written))
-	for _, f := range written {
-		wrote[f] = struct{}{}
-	}
+	wrote := written.of(typ, v)
 	field := func(name string, v jsontext.Value) (bool, error) {
 		if _, ok := wrote[name]; !ok && !r.mayPath(typ, name) {
 			return false, nil
@@ -184,7 +212,7 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written []string) e
 }
 
 // wrapped reads a part of a batch, {"data": record}.
-func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written []string) error {
+func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written Written) error {
 	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
 		switch name {
 		case "links", "meta":
@@ -194,11 +222,11 @@ func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written []string) 
 				return r.copied(v)
 			}
 			if _, wrapped, err := recordType(v); err != nil || wrapped {
-				return false, errNotRecords
+				return false, ErrNotRecords
 			}
 			return true, r.record(v, linked, written)
 		}
-		return false, errNotRecords
+		return false, ErrNotRecords
 	})
 }
 
@@ -207,17 +235,17 @@ func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written []string) 
 func recordType(v jsontext.Value) (typ string, wrapped bool, err error) {
 	dec := trusted(v)
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
-		return "", false, errNotRecords
+		return "", false, ErrNotRecords
 	}
 	for dec.PeekKind() == '"' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return "", false, errNotRecords
+			return "", false, ErrNotRecords
 		}
 		key := name.String()
 		value, err := dec.ReadValue()
 		if err != nil {
-			return "", false, errNotRecords
+			return "", false, ErrNotRecords
 		}
 		switch key {
 		case "data":
@@ -226,13 +254,37 @@ func recordType(v jsontext.Value) (typ string, wrapped bool, err error) {
 			if typ, ok := unquote(value); ok && IsTypeName(typ) {
 				return typ, false, nil
 			}
-			return "", false, errNotRecords
+			return "", false, ErrNotRecords
 		}
 	}
 	if wrapped {
 		return "", true, nil
 	}
-	return "", false, errNotRecords
+	return "", false, ErrNotRecords
+}
+
+// recordID is the id of a record, 0 where it has none.
+func recordID(v jsontext.Value) int64 {
+	dec := trusted(v)
+	if _, err := dec.ReadToken(); err != nil {
+		return 0
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return 0
+		}
+		isID := name.String() == "id"
+		value, err := dec.ReadValue()
+		if err != nil {
+			return 0
+		}
+		if isID {
+			n, _ := strconv.ParseInt(string(value), 10, 64)
+			return n
+		}
+	}
+	return 0
 }
 
 // mayPath asks for each field of a path. What is no path is not allowed.
@@ -242,7 +294,7 @@ func (r *recordFilter) mayPath(typ, path string) bool {
 	}
 	err := hops(typ, path, UseReturn, func(t Touch) error {
 		if !r.may(t.Type, t.Field) {
-			return errNotRecords
+			return ErrNotRecords
 		}
 		return nil
 	})

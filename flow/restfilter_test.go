@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -43,20 +44,20 @@ func TestFilterRecords(t *testing.T) {
 		{"included records", `{"data":null,"included":[{"type":"Asset","id":1,"attributes":{"code":"x"}},{"type":"Shot","id":1,"attributes":{"code":"x"}}]}`, all, `{"data":null,"included":[{"type":"Asset","id":1,"attributes":{}},{"type":"Shot","id":1,"attributes":{"code":"x"}}]}`, 1},
 		{
 			"what was written", `{"data":{"type":"Shot","id":1,"attributes":{"mine":1,"other":2},"relationships":{"also":{"data":null},"not":{}}}}`,
-			flow.Filter{Records: true, Written: [][]string{{"mine", "also"}}},
+			flow.Filter{Records: true, Written: []flow.Written{{Type: "Shot", ID: 1, Fields: []string{"mine", "also"}}}},
 			`{"data":{"type":"Shot","id":1,"attributes":{"mine":1},"relationships":{"also":{"data":null}}}}`, 2,
 		},
 		{
 			"what each part of a batch wrote", `{"data":[{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},{"type":"Shot","id":2,"attributes":{"a":1,"b":1}},null,true]}`,
-			flow.Filter{Records: true, Written: [][]string{{"a"}, {"b"}, nil}},
+			flow.Filter{Records: true, Written: []flow.Written{{Type: "Shot", Fields: []string{"a"}}, {Type: "Shot", ID: 2, Fields: []string{"b"}}, {Type: "Shot", ID: 3}, {Type: "Shot", ID: 4}}},
 			`{"data":[{"type":"Shot","id":1,"attributes":{"a":1}},{"type":"Shot","id":2,"attributes":{"b":1}},null,true]}`, 2,
 		},
 		{
 			"parts of a batch that are wrapped", `{"data":[{"data":{"type":"Shot","id":1,"attributes":{"a":1,"b":1}},"links":{}},{"data":null}]}`,
-			flow.Filter{Records: true, Written: [][]string{{"a"}, nil}},
+			flow.Filter{Records: true, Written: []flow.Written{{Type: "Shot", ID: 1, Fields: []string{"a"}}, {}}},
 			`{"data":[{"data":{"type":"Shot","id":1,"attributes":{"a":1}},"links":{}},{"data":null}]}`, 1,
 		},
-		{"what was written is no other record's", `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{"a":1}}]}`, flow.Filter{Records: true, Written: [][]string{{"a"}}}, `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{}}]}`, 1},
+		{"what was written is no other record's", `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{"a":1}}]}`, flow.Filter{Records: true, Written: []flow.Written{{Type: "Shot", Fields: []string{"a"}}}}, `{"data":null,"included":[{"type":"Shot","id":1,"attributes":{}}]}`, 1},
 		{"an error", `{"errors":[{"id":"x","status":400}]}`, all, `{"errors":[{"id":"x","status":400}]}`, 0},
 		{"escapes stay", `{"data":{"type":"Sh\u006ft","id":1,"attributes":{"c\u006fde":"a\u2028\"<"}}}`, all, `{"data":{"type":"Sh\u006ft","id":1,"attributes":{"c\u006fde":"a\u2028\"<"}}}`, 0},
 		{"numbers stay", `{"data":{"type":"Shot","id":1180591620717411303424,"attributes":{"code":1e400}}}`, all, `{"data":{"type":"Shot","id":1180591620717411303424,"attributes":{"code":1e400}}}`, 0},
@@ -71,6 +72,38 @@ func TestFilterRecords(t *testing.T) {
 	}
 }
 
+// TestFilterKeepsWhatWasWrittenWhereItWas: what a call wrote is kept in the
+// record that it was written to, and in no other.
+func TestFilterKeepsWhatWasWrittenWhereItWas(t *testing.T) {
+	const shot, task = `{"type":"Shot","id":1,"attributes":{"a":1}}`, `{"type":"Task","id":2,"attributes":{"b":1}}`
+	const noShot, noTask = `{"type":"Shot","id":1,"attributes":{}}`, `{"type":"Task","id":2,"attributes":{}}`
+	wroteShot, wroteTask := flow.Written{Type: "Shot", ID: 1, Fields: []string{"a"}}, flow.Written{Type: "Task", ID: 2, Fields: []string{"b"}}
+	gone := flow.Written{Type: "Note", ID: 3}
+	for _, tt := range []struct {
+		name, data string
+		written    []flow.Written
+		want       string
+	}{
+		{"each its own", `[` + shot + `,` + task + `]`, []flow.Written{wroteShot, wroteTask}, `[` + shot + `,` + task + `]`},
+		{"in another order", `[` + task + `,` + shot + `]`, []flow.Written{wroteShot, wroteTask}, `[` + noTask + `,` + noShot + `]`},
+		{"one that was deleted is a null", `[null,` + task + `]`, []flow.Written{gone, wroteTask}, `[null,` + task + `]`},
+		{"one that was deleted is left out", `[` + shot + `,` + task + `]`, []flow.Written{wroteShot, gone, wroteTask}, `[` + noShot + `,` + noTask + `]`},
+		{"one record more", `[` + shot + `,` + task + `]`, []flow.Written{wroteShot}, `[` + noShot + `,` + noTask + `]`},
+		{"no list", task, []flow.Written{wroteShot, wroteTask}, noTask},
+		{"of another type", task, []flow.Written{{Type: "Shot", ID: 2, Fields: []string{"b"}}}, noTask},
+		{"of another id", shot, []flow.Written{{Type: "Shot", ID: 2, Fields: []string{"a"}}}, noShot},
+		{"without an id", `{"type":"Shot","attributes":{"a":1}}`, []flow.Written{wroteShot}, `{"type":"Shot","attributes":{}}`},
+		{"an id that is none", `{"type":"Shot","id":"1","attributes":{"a":1}}`, []flow.Written{wroteShot}, `{"type":"Shot","id":"1","attributes":{}}`},
+		{"made, so the id is new", shot, []flow.Written{{Type: "Shot", Fields: []string{"a"}}}, shot},
+		{"wrapped", `[{"data":` + shot + `},{"data":` + task + `}]`, []flow.Written{wroteShot, {Type: "Shot", ID: 2, Fields: []string{"b"}}}, `[{"data":` + shot + `},{"data":` + noTask + `}]`},
+	} {
+		out, _, err := flow.FilterRecords([]byte(`{"data":`+tt.data+`}`), flow.Filter{Records: true, Written: tt.written}, readable())
+		if want := `{"data":` + tt.want + `}`; err != nil || string(out) != want {
+			t.Errorf("%s:\n got  %s %v\n want %s", tt.name, out, err, want)
+		}
+	}
+}
+
 // TestFilterRecordsReadsOrRefuses: an answer that can't be read is none.
 func TestFilterRecordsReadsOrRefuses(t *testing.T) {
 	for _, body := range []string{
@@ -78,7 +111,7 @@ func TestFilterRecordsReadsOrRefuses(t *testing.T) {
 		`{"data":null}x`, `{"data":null}{}`, `{"data":null,"data":null}`, `{"data":{"type":"Shot","type":"Shot"}}`, `{"data":null,"more":1}`, `{"results":[]}`, `{"data":`, "{\"data\":\"\xff\"}", `<html>`,
 		`{"data":[{"data":{"data":{"type":"Shot"}}}]}`, `{"data":[{"data":{"type":"Shot"},"x":1}]}`, `{"data":[{"data":"x"}]}`, `{"data":[{"data":{"x":1}}]}`,
 	} {
-		if out, _, err := flow.FilterRecords([]byte(body), flow.Filter{Records: true}, func(string, string) bool { return true }); err == nil || out != nil {
+		if out, _, err := flow.FilterRecords([]byte(body), flow.Filter{Records: true}, func(string, string) bool { return true }); !errors.Is(err, flow.ErrNotRecords) || out != nil {
 			t.Errorf("%s: %s", body, out)
 		}
 	}
