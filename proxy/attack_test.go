@@ -122,3 +122,24 @@ func TestAFileIsNamedByItsPathAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestPartsOfAFileDoNotTellASession(t *testing.T) {
+	site := &fileSite{tokens: []string{session1}, serve: func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("cookie: "+session1+" and more, to make it long enough"))
+	}}
+	s := start(t, site.ServeHTTP)
+	var told strings.Builder
+	for _, part := range []string{"bytes=8-23", "bytes=24-"} {
+		told.WriteString(s.get("/file_serve/attachment/12", "Range", part).body)
+	}
+	for i := 0; i+8 <= len(session1); i++ {
+		if strings.Contains(told.String(), session1[i:i+8]) {
+			t.Fatalf("the parts tell %q", told.String())
+		}
+	}
+	for _, all := range []string{"bytes=8-9", "bytes=8-23,24-50", "bytes=-3"} {
+		if got := s.get("/file_serve/attachment/12", "Range", all); got.status != 200 || strings.Contains(got.body, session1) {
+			t.Errorf("%s: %+v", all, got)
+		}
+	}
+}

@@ -14,9 +14,14 @@ import (
 // fileBuffer is the size of the buffers that files go through, in bytes.
 const fileBuffer = 256 << 10
 
-// fileHeaders ask for a part of a file, or for one that has changed.
-func fileHeaders() []string {
-	return []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
+// fileHeaders ask for a part of a file, or for one that has changed. Parts from
+// which a secret could be put together again are not asked for.
+func (x *exchange) fileHeaders() []string {
+	names := []string{"If-None-Match", "If-Modified-Since"}
+	if _, ok := flow.OneRange(x.passed("Range")); ok {
+		names = append(names, "Range", "If-Range")
+	}
+	return names
 }
 
 // download fetches a file with a session of ours.
@@ -26,7 +31,7 @@ func (x *exchange) download() {
 			x.refuseMint(err)
 			return
 		}
-		h := x.requestHeader("", fileHeaders()...)
+		h := x.requestHeader("", x.fileHeaders()...)
 		h = append(h, [2]string{"Cookie", flow.SessionCookie(x.session.token)})
 		res, err := x.do(upstream.Request{Method: x.r.Method, Path: x.file.Target(), Header: h})
 		if err != nil {
@@ -94,7 +99,11 @@ func (x *exchange) answerFile(res *http.Response) {
 		a.z = x.p.unpack.get(res.Body)
 		a.body = a.z
 	}
-	x.pour(x.scrubber(), a.body)
+	head, tail := false, false
+	if x.status == http.StatusPartialContent {
+		head, tail = flow.CutBy(res.Header["Content-Range"])
+	}
+	x.pour(x.scrubber(), a.body, head, tail)
 }
 
 // location is where a redirect leads the tool: to storage, or through the proxy
@@ -169,12 +178,13 @@ func (x *exchange) fileHeader(res *http.Response, packed bool) {
 }
 
 // pour streams a file to the caller. What has to be hidden in it is overwritten,
-// so that lengths and ranges hold.
-func (x *exchange) pour(s *flow.Scrubber, src io.Reader) {
+// so that lengths and ranges hold. head and tail say which of its ends are cut.
+func (x *exchange) pour(s *flow.Scrubber, src io.Reader, head, tail bool) {
 	x.writeHeader(x.status)
 	buf := x.p.files.get()
 	defer x.p.files.put(buf)
 	r := s.NewMaskReader(src, *buf)
+	r.Cut(head, tail)
 	start := x.p.cfg.Now()
 	n, err := r.WriteTo(&patient{w: x.w, rc: http.NewResponseController(x.w), now: x.p.cfg.Now})
 	x.upstream += x.p.cfg.Now().Sub(start)

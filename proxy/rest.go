@@ -82,7 +82,7 @@ func (x *exchange) bearerRefused(res *http.Response) (done bool) {
 func (x *exchange) restRequest() upstream.Request {
 	var names []string
 	if x.call.Group == flow.GroupDownload {
-		names = fileHeaders()
+		names = x.fileHeaders()
 	}
 	if x.rest.Stream {
 		names = append(names, "Content-Size")

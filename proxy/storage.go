@@ -111,7 +111,7 @@ func (x *exchange) parseStorage() bool {
 // sendToStorage streams between the tool and a storage host. No credential of
 // ours goes there, and what the host answers goes on as it is.
 func (x *exchange) sendToStorage() {
-	r := upstream.Request{Method: x.r.Method, Path: x.relay.target, Header: x.requestHeader("", append(fileHeaders(), "Content-Type")...)}
+	r := upstream.Request{Method: x.r.Method, Path: x.relay.target, Header: x.requestHeader("", append(x.storageHeaders(), "Content-Type")...)}
 	if x.r.Method == http.MethodPut {
 		r.Stream, r.Length, r.Fresh = x.meter, x.r.ContentLength, true
 	}
@@ -125,6 +125,12 @@ func (x *exchange) sendToStorage() {
 	default:
 		x.answerStorage(res)
 	}
+}
+
+// storageHeaders are those of a file. Nothing secret goes to storage, so any part
+// may be asked for.
+func (x *exchange) storageHeaders() []string {
+	return []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
 }
 
 func (x *exchange) answerStorage(res *http.Response) {
@@ -142,5 +148,5 @@ func (x *exchange) answerStorage(res *http.Response) {
 	if v := res.Header["Content-Encoding"]; len(v) == 1 {
 		x.w.Header()["Content-Encoding"] = v
 	}
-	x.pour(x.p.scrubs.empty, res.Body)
+	x.pour(x.p.scrubs.empty, res.Body, false, false)
 }

@@ -89,17 +89,17 @@ func TestADownloadGoesWithASessionOfOurOwn(t *testing.T) {
 	site := &fileSite{tokens: []string{session1}, serve: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "image/png")
 		w.Header().Set("Etag", `"e1"`)
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("ABCDEFGHIJKLMNOPQRSTUVWXYZ!!!!!!!!!!"))
 	}}
 	s := start(t, site.ServeHTTP)
-	got := s.get("/file_serve/attachment/12", "Cookie", "_session_id=whatever; a=b", "Range", "bytes=2-4")
-	if got.status != http.StatusPartialContent || got.body != "234" || got.header.Get("Content-Range") != "bytes 2-4/10" || got.header.Get("Etag") != `"e1"` {
+	got := s.get("/file_serve/attachment/12", "Cookie", "_session_id=whatever; a=b", "Range", "bytes=2-21")
+	if got.status != http.StatusPartialContent || got.body != "CDEFGHIJKLMNOPQRSTUV" || got.header.Get("Content-Range") != "bytes 2-21/36" || got.header.Get("Etag") != `"e1"` {
 		t.Fatalf("%+v", got)
 	}
 	if got.header.Get("Set-Cookie") != "" {
 		t.Error("the site's cookie was passed on")
 	}
-	if again := s.get("/file_serve/attachment/12"); again.body != "0123456789" || again.header.Get("Content-Length") != "10" {
+	if again := s.get("/file_serve/attachment/12"); len(again.body) != 36 || again.header.Get("Content-Length") != "36" {
 		t.Errorf("%+v", again)
 	}
 	if site.minted != 1 {
