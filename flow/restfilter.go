@@ -86,19 +86,29 @@ func (r *recordFilter) copied(v jsontext.Value) (bool, error) {
 	return true, nil
 }
 
-// answer reads the outer object.
+// answer reads the outer object. What is none of JSON:API's members in it goes:
+// nobody knows what it tells.
 func (r *recordFilter) answer(v jsontext.Value) error {
-	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
+	has := false
+	err := r.members(v, func(name string, v jsontext.Value) (bool, error) {
 		switch name {
 		case "data":
+			has = true
 			return true, r.records(v, r.f.Linked, true)
 		case "included":
 			return true, r.records(v, false, false)
-		case "links", "meta", "errors", "jsonapi":
+		case "errors":
+			has = true
+			return r.copied(v)
+		case "links", "meta", "jsonapi":
 			return r.copied(v)
 		}
-		return false, ErrNotRecords
+		return false, nil
 	})
+	if err == nil && !has {
+		return ErrNotRecords
+	}
+	return err
 }
 
 // records reads one record, several, or none.

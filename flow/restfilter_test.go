@@ -108,12 +108,19 @@ func TestFilterKeepsWhatWasWrittenWhereItWas(t *testing.T) {
 func TestFilterRecordsReadsOrRefuses(t *testing.T) {
 	for _, body := range []string{
 		`x`, `[]`, `"a"`, `{"data":1}`, `{"data":"x"}`, `{"data":true}`, `{"data":[1]}`, `{"data":["x"]}`, `{"data":[[]]}`, `{"data":{}}`, `{"data":{"id":1}}`, `{"data":{"type":1}}`, `{"data":{"type":null,"code":1}}`, `{"data":{"type":"shots"}}`, `{"data":{"type":"Shot","attributes":[]}}`, `{"data":{"type":"Shot","attributes":"x"}}`, `{"data":{"type":"Shot","relationships":1}}`,
-		`{"data":null}x`, `{"data":null}{}`, `{"data":null,"data":null}`, `{"data":{"type":"Shot","type":"Shot"}}`, `{"data":null,"more":1}`, `{"results":[]}`, `{"data":`, "{\"data\":\"\xff\"}", `<html>`,
+		`{"data":null}x`, `{"data":null}{}`, `{"data":null,"data":null}`, `{"data":{"type":"Shot","type":"Shot"}}`, `{"results":[]}`, `{"data":`, "{\"data\":\"\xff\"}", `<html>`,
 		`{"data":[{"data":{"data":{"type":"Shot"}}}]}`, `{"data":[{"data":{"type":"Shot"},"x":1}]}`, `{"data":[{"data":"x"}]}`, `{"data":[{"data":{"x":1}}]}`,
 	} {
 		if out, _, err := flow.FilterRecords([]byte(body), flow.Filter{Records: true}, func(string, string) bool { return true }); !errors.Is(err, flow.ErrNotRecords) || out != nil {
 			t.Errorf("%s: %s", body, out)
 		}
+	}
+}
+
+func TestFilterRecordsDropsWhatIsNoneOfRecords(t *testing.T) {
+	out, n, err := flow.FilterRecords([]byte(`{"echo":"x","data":{"type":"Shot","id":1,"attributes":{}},"more":[1]}`), flow.Filter{Records: true}, readable())
+	if want := `{"data":{"type":"Shot","id":1,"attributes":{}}}`; err != nil || string(out) != want || n != 2 {
+		t.Errorf("%s, %d removed, %v", out, n, err)
 	}
 }
 

@@ -429,6 +429,9 @@ func (x *exchange) siteFailed(err error) {
 	if cut {
 		what = "Stagedoor was stopped before the site answered " + x.call.Method
 	}
+	if errors.Is(err, flow.ErrNotRecords) {
+		what = "the site's answer to " + x.call.Method + " can't be read as records, so what " + x.scriptName + " may not read can't be taken out of it"
+	}
 	if errors.Is(err, errUnreadable) {
 		what = "the site's answer to " + x.call.Method + " names a credential field and can't be read as JSON"
 	}
@@ -544,9 +547,9 @@ func (x *exchange) links() *flow.Links {
 func (x *exchange) emptiesFields() bool { return x.call.Group != flow.GroupSchema }
 
 func (x *exchange) sendWhole(a *reply) {
-	out, n, ok := x.filtered(a)
-	if !ok {
-		x.siteFailed(errUnreadable)
+	out, n, err := x.filtered(a)
+	if err != nil {
+		x.siteFailed(err)
 		return
 	}
 	// Links first: turning one takes a level of escapes off it.

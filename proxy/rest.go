@@ -137,12 +137,11 @@ func (x *exchange) answerREST(res *http.Response) {
 // filters says whether the answer may hold fields that the call did not name.
 func (x *exchange) filters() bool { return x.rest != nil && x.rest.Filter.Records }
 
-// filtered takes out what the script may not read. ok is false for an answer
-// that can't be read.
-func (x *exchange) filtered(a *reply) (out []byte, n int, ok bool) {
+// filtered takes out what the script may not read. It fails for an answer that
+// can't be read.
+func (x *exchange) filtered(a *reply) (out []byte, n int, err error) {
 	if !x.filters() || a.res.StatusCode >= 300 || len(a.head) == 0 {
-		return a.head, 0, true
+		return a.head, 0, nil
 	}
-	out, n, err := flow.FilterRecords(a.head, x.rest.Filter, x.script.Policy.MayRead)
-	return out, n, err == nil
+	return flow.FilterRecords(a.head, x.rest.Filter, x.script.Policy.MayRead)
 }
