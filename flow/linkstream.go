@@ -83,8 +83,9 @@ func (s *linkSearch) slashes(from int) int {
 	b := s.b
 	esc := s.escapedSlashes(from)
 	for i := from; i < len(b); i++ {
-		n := bytes.IndexByte(b[i:], '/')
-		if n < 0 || i+n > esc {
+		// No further: else a text of \u002f alone is searched once for each pair.
+		n := bytes.IndexByte(b[i:max(i, min(len(b), esc+1))], '/')
+		if n < 0 {
 			break
 		}
 		if i += n; i+1 < len(b) && b[i+1] == '/' {
