@@ -21,14 +21,19 @@ const maxIntros = 4
 // long as the shortest word say how far the window may move (Wu and Manber,
 // 1994). Others hold an escape, and what stands before the first escape is
 // plain: so from each escape in the text the words are tried that have its
-// character, at each place where they have it, if what stands before fits.
+// character, at each place where they have it, if what stands before fits, or,
+// where a word begins with it, if the character after it fits. That leaves next
+// to none, so a text of nothing but escapes of a word's first character costs
+// little more than reading each escape once.
 // It is immutable.
 type finder struct {
 	words   [][]byte
 	window  int
 	skip    *[1 << 16]uint8
 	atEnd   map[uint16][]int // words by the last two bytes of their window
-	escaped [256][]wordPlace // by the first byte of the escaped character
+	escaped [256]wordPlaces  // by the first byte of the escaped character
+	starts  *pairSet         // the first byte of an escaped character that begins a word, and the byte after it
+	follows *pairSet         // the byte before an escaped character, and its first byte
 	worth   [256]bool        // an escaped character that is, or begins, one of a word
 	wide    bool             // some word has a character beyond ASCII
 	may     [256]bool        // what may be a byte of a word's spelling
@@ -36,17 +41,29 @@ type finder struct {
 	longest int              // the longest spelling of a word
 }
 
-// wordPlace is a character of a word: which word, where, and the byte before.
+// wordPlaces is where words have a character: those that begin with it, and the
+// others, by the byte before it.
+type wordPlaces struct{ first, later []wordPlace }
+
+// wordPlace is a character of a word: which word, where, and the byte beside
+// it: before it, after it where the word begins with it.
 type wordPlace struct {
 	word, at int
-	before   byte
+	beside   byte
 }
+
+// pairSet holds pairs of bytes, as block makes them.
+type pairSet [1 << 16 / 64]uint64
+
+func (p *pairSet) add(a, b byte) { p[uint16(a)<<2|uint16(b)>>6] |= 1 << (b & 63) }
+
+func (p *pairSet) has(a, b byte) bool { return p[uint16(a)<<2|uint16(b)>>6]>>(b&63)&1 != 0 }
 
 type span struct{ start, end int }
 
 // newFinder finds words, spelled with escapes that begin with one of intros.
 func newFinder(words [][]byte, intros string) *finder {
-	f := &finder{intros: []byte(intros), window: 255, skip: new([1 << 16]uint8), atEnd: make(map[uint16][]int)}
+	f := &finder{intros: []byte(intros), window: 255, skip: new([1 << 16]uint8), atEnd: make(map[uint16][]int), starts: new(pairSet), follows: new(pairSet)}
 	for _, w := range words {
 		if len(w) >= minWord && !slices.ContainsFunc(f.words, func(o []byte) bool { return bytes.Equal(o, w) }) {
 			f.words = append(f.words, w)
@@ -67,7 +84,8 @@ func newFinder(words [][]byte, intros string) *finder {
 		f.addEscaped(i, w)
 	}
 	for c := range f.worth {
-		f.worth[c] = len(f.escaped[c]) > 0 || c == '\\' || c == '%' || c == '&'
+		slices.SortFunc(f.escaped[c].later, func(a, b wordPlace) int { return int(a.beside) - int(b.beside) })
+		f.worth[c] = f.has(byte(c)) || c == '\\' || c == '%' || c == '&'
 		f.wide = f.wide || c >= utf8.RuneSelf && f.worth[c]
 	}
 	f.allow()
@@ -118,16 +136,26 @@ func (f *finder) nextRun(b []byte, from int) span {
 
 func (f *finder) addEscaped(i int, w []byte) {
 	for j, c := range w {
-		p := wordPlace{word: i, at: j}
-		if j > 0 {
-			p.before = w[j-1]
-		}
-		f.escaped[c] = append(f.escaped[c], p)
+		f.addPlace(c, i, j)
 		if lead := runeUnit(rune(c), 0).c[0]; lead != c { // as Latin-1: standsFor
-			f.escaped[lead] = append(f.escaped[lead], p)
+			f.addPlace(lead, i, j)
 		}
 	}
 }
+
+func (f *finder) addPlace(c byte, word, at int) {
+	w, places := f.words[word], &f.escaped[c]
+	if at == 0 {
+		places.first = append(places.first, wordPlace{word: word, beside: w[1]})
+		f.starts.add(c, w[1])
+		return
+	}
+	places.later = append(places.later, wordPlace{word: word, at: at, beside: w[at-1]})
+	f.follows.add(w[at-1], c)
+}
+
+// has says whether some word has a character that begins with c.
+func (f *finder) has(c byte) bool { return len(f.escaped[c].first)+len(f.escaped[c].later) > 0 }
 
 func block(b []byte, i int) uint16 { return uint16(b[i-1])<<8 | uint16(b[i]) }
 
@@ -138,6 +166,32 @@ type search struct {
 	plain, esc  span // found, not yet passed; start len(b) for none
 	intro       [maxIntros]int
 	begun, done bool
+	units       [keptReadings]reading // by the low bits of where they begin
+	work        int                   // escapes read and steps taken: what all of it cost
+}
+
+// keptReadings is how many escapes are kept as they were read: a word is tried
+// from the escape it begins with on, and the next ones are soon needed again.
+// A power of two.
+const keptReadings = 16
+
+// reading is what stands at an escape: read once, and twice.
+type reading struct {
+	next        int // where it begins, plus one; 0 for none
+	once, twice unit
+}
+
+// read reads the escape at p, if there is one.
+func (s *search) read(p int) *reading {
+	r := &s.units[p%keptReadings]
+	if r.next != p+1 {
+		s.work++
+		*r = reading{next: p + 1, once: once(s.b[p:])}
+		if r.once.size > 0 {
+			r.twice = twice(s.b[p:], r.once)
+		}
+	}
+	return r
 }
 
 // next finds the first word that begins at from or later, the longest if there
@@ -187,13 +241,13 @@ func (s *search) nextEscaped(from int) span {
 		if s.f.dull(s.b[p:]) {
 			continue
 		}
-		first := once(s.b[p:])
-		if first.size == 0 {
+		r := *s.read(p)
+		if r.once.size == 0 {
 			continue
 		}
-		out := s.around(from, p, first.c[0], span{len(s.b), len(s.b)})
-		if second := twice(s.b[p:], first); second.size > 0 {
-			out = s.around(from, p, second.c[0], out)
+		out := s.around(from, p, r.once, span{len(s.b), len(s.b)})
+		if r.twice.size > 0 {
+			out = s.around(from, p, r.twice, out)
 		}
 		if out.end > out.start {
 			return out
@@ -217,7 +271,7 @@ func (f *finder) dull(b []byte) bool {
 		return !ok || !f.worth[v&0xff]
 	case '\\':
 		if b[1] == '\\' && b[2] == '\\' && b[3] != 'u' { // long runs: twice, in short
-			return len(f.escaped['\\']) == 0 && len(f.escaped[escaped(escaped(b[3]))]) == 0
+			return !f.has('\\') && !f.has(escaped(escaped(b[3])))
 		}
 		switch b[1] {
 		case 'u':
@@ -242,20 +296,86 @@ func (f *finder) dull16(b []byte) bool {
 	return ok && !f.worth[v&0xff]
 }
 
-// around tries the words that have c, the first escaped character in them, at
+// around tries the words that have u, the first escaped character in them, at
 // p. It returns best, or what it finds that is before or longer.
-func (s *search) around(from, p int, c byte, best span) span {
-	for _, place := range s.f.escaped[c] {
-		w, start := s.f.words[place.word], p-place.at
-		if start < from || place.at > 0 && s.b[p-1] != place.before || !bytes.Equal(s.b[start:p], w[:place.at]) {
-			continue
+func (s *search) around(from, p int, u unit, best span) span {
+	places := &s.f.escaped[u.c[0]]
+	if len(places.first) > 0 {
+		after := s.after(p + u.size)
+		if u.n > 1 || after.may(s.f.starts, u.c[0]) {
+			for _, place := range places.first {
+				if u.n > 1 || after.has(place.beside) {
+					best = s.try(p, place.word, best)
+				}
+			}
 		}
-		n := spelled(s.b[start:], w)
-		if n > 0 && (start < best.start || start == best.start && start+n > best.end) {
-			best = span{start, start + n}
+	}
+	if p == 0 || !s.f.follows.has(s.b[p-1], u.c[0]) {
+		return best
+	}
+	before := s.b[p-1]
+	i, _ := slices.BinarySearchFunc(places.later, before, func(w wordPlace, c byte) int { return int(w.beside) - int(c) })
+	for ; i < len(places.later) && places.later[i].beside == before; i++ {
+		place := places.later[i]
+		start := p - place.at
+		s.work++
+		if start >= from && bytes.Equal(s.b[start:p], s.f.words[place.word][:place.at]) {
+			best = s.try(start, place.word, best)
 		}
 	}
 	return best
+}
+
+// try looks for a word at start.
+func (s *search) try(start, word int, best span) span {
+	end := s.spelled(start, s.f.words[word])
+	if end > 0 && (start < best.start || start == best.start && end > best.end) {
+		return span{start, end}
+	}
+	return best
+}
+
+// byteSet is what the next byte of a word may be where a text goes on.
+type byteSet struct {
+	c [5]byte
+	n int
+}
+
+func (s *byteSet) add(c byte) { s.c[s.n], s.n = c, s.n+1 }
+
+func (s *byteSet) has(c byte) bool { return bytes.IndexByte(s.c[:s.n], c) >= 0 }
+
+// may says whether one of them follows a in a pair of p.
+func (s *byteSet) may(p *pairSet, a byte) bool {
+	for _, b := range s.c[:s.n] {
+		if p.has(a, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// after lists what a word may go on with at p: the first bytes of all that
+// standsFor may take for one.
+func (s *search) after(p int) (out byteSet) {
+	if p >= len(s.b) {
+		return out
+	}
+	out.add(s.b[p])
+	if !begins(s.b[p]) {
+		return out
+	}
+	r := s.read(p)
+	for _, u := range [2]*unit{&r.once, &r.twice} {
+		if u.size == 0 {
+			continue
+		}
+		out.add(u.c[0])
+		if c, ok := u.latin1(); ok {
+			out.add(c)
+		}
+	}
+	return out
 }
 
 // nextIntro finds the next byte that may begin an escape. Each kind is looked

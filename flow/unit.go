@@ -248,52 +248,49 @@ func unhex(b []byte) (rune, bool) {
 	return v, len(b) > 0
 }
 
-// spelled matches word at the start of b, reading each character of it in any
-// spelling, mixed at will. end is 0 where it is not there.
-func spelled(b, word []byte) (end int) {
+// spelled matches word at p, reading each character of it in any spelling, mixed
+// at will. end is 0 where it is not there.
+func (s *search) spelled(p int, word []byte) (end int) {
 	steps := 8 * len(word)
-	return spelledFrom(b, word, &steps)
+	return s.spelledFrom(p, word, &steps)
 }
 
 // spelledFrom tries every reading of each unit, since &amp;amp; may be what is
 // left of & escaped twice or of &amp; escaped once. steps bounds that for keys
 // and texts of nothing but such units.
-func spelledFrom(b, word []byte, steps *int) (end int) {
-	for len(word) > 0 && len(b) > 0 {
+func (s *search) spelledFrom(p int, word []byte, steps *int) (end int) {
+	for len(word) > 0 && p < len(s.b) {
+		s.work++
 		if *steps--; *steps < 0 {
 			return 0
 		}
-		if !begins(b[0]) {
-			if b[0] != word[0] {
-				return 0
-			}
-			b, word, end = b[1:], word[1:], end+1
-			continue
+		if begins(s.b[p]) {
+			return s.spelledAny(p, word, steps)
 		}
-		if rest := spelledAny(b, word, steps); rest > 0 {
-			return end + rest
+		if s.b[p] != word[0] {
+			return 0
 		}
-		return 0
+		p, word = p+1, word[1:]
 	}
 	if len(word) > 0 {
 		return 0
 	}
-	return end
+	return p
 }
 
 // spelledAny is spelledFrom at a unit that can be read in several ways.
-func spelledAny(b, word []byte, steps *int) (end int) {
-	first := once(b)
-	for _, u := range [3]unit{first, twice(b, first), byteUnit(b[0], 1)} {
+func (s *search) spelledAny(p int, word []byte, steps *int) (end int) {
+	r := *s.read(p)
+	for _, u := range [3]unit{r.once, r.twice, byteUnit(s.b[p], 1)} {
 		n := u.standsFor(word)
 		if n == 0 {
 			continue
 		}
 		if n == len(word) {
-			return u.size
+			return p + u.size
 		}
-		if rest := spelledFrom(b[u.size:], word[n:], steps); rest > 0 {
-			return u.size + rest
+		if end = s.spelledFrom(p+u.size, word[n:], steps); end > 0 {
+			return end
 		}
 	}
 	return 0
@@ -307,14 +304,21 @@ func (u unit) standsFor(word []byte) int {
 	if bytes.HasPrefix(word, u.c[:u.n]) {
 		return u.n
 	}
-	// \u00e9 may also stand for one byte of a text in UTF-8 that was taken for
-	// Latin-1.
-	if u.n == 2 {
-		if r, _ := utf8.DecodeRune(u.c[:2]); r < 0x100 && word[0] == byte(r) { //nolint:gosec // just compared
-			return 1
-		}
+	if c, ok := u.latin1(); ok && word[0] == c {
+		return 1
 	}
 	return 0
+}
+
+// latin1 is the one byte of a text in UTF-8 that \u00e9 may also stand for, when
+// it was taken for Latin-1.
+func (u *unit) latin1() (byte, bool) {
+	if u.n == 2 {
+		if r, _ := utf8.DecodeRune(u.c[:2]); r < 0x100 {
+			return byte(r), true //nolint:gosec // just compared
+		}
+	}
+	return 0, false
 }
 
 // escapeOver finds the JSON escape that begins before at and goes on beyond it.
