@@ -170,7 +170,8 @@ func (v *valueSkipper) text(c byte) {
 
 // EmptyMeta empties the old and new values of event log entries that tell of a
 // credential field: in any object with a member whose value is the name of
-// such a field, the values become null. Only answers that can hold such
+// such a field, the values become null, and so does any string that holds JSON
+// and mentions one. Only answers that can hold such
 // entries need it, and only those that hold the name at all, in whatever case,
 // are tokenised. ok is false, and out nil, for one that is then found not to be
 // JSON: it may tell what can't be found in it.
@@ -218,6 +219,27 @@ func namesField(b []byte) bool {
 	return false
 }
 
+// mentionsField says whether a text holds the name of a credential field, or
+// escapes what may stand in one.
+func mentionsField(s string) bool {
+	b := []byte(s)
+	return namesField(bytes.ReplaceAll(b, []byte(longS), []byte("s"))) || escapesLetter(b)
+}
+
+// beginsLikeJSON says whether a text begins as an object or an array does, in
+// quotes or not. What is cut off at its end, as in a log, does too.
+func beginsLikeJSON(s string) bool {
+	const space = " \t\r\n"
+	s = strings.TrimLeft(s, space)
+	if s = strings.TrimLeft(strings.TrimLeft(s, `"\`), space); s == "" || s[0] != '{' && s[0] != '[' {
+		return false
+	}
+	if s = strings.TrimLeft(s[1:], space); s == "" {
+		return false
+	}
+	return strings.IndexByte(`"\{[`, s[0]) >= 0
+}
+
 // escapesLetter looks for an escape of JSON that may stand for a letter of a
 // name.
 func escapesLetter(b []byte) bool {
@@ -244,6 +266,8 @@ type emptier struct {
 }
 
 // value reads one value; names says that it is the name of a credential field.
+// A string that is a document of its own may be an event's meta as a whole: it
+// is emptied where it mentions such a field.
 func (e *emptier) value() (names bool, err error) {
 	switch e.dec.PeekKind() {
 	case '{':
@@ -252,8 +276,13 @@ func (e *emptier) value() (names bool, err error) {
 		return false, e.array()
 	default:
 		v, err := e.dec.ReadValue()
-		e.out = append(e.out, v...)
 		s, ok := unquote(v)
+		if ok && beginsLikeJSON(s) && mentionsField(s) {
+			e.out = append(e.out, "null"...)
+			e.n++
+			return false, err
+		}
+		e.out = append(e.out, v...)
 		return ok && IsSecretField(s[strings.LastIndexByte(s, '.')+1:]), err
 	}
 }

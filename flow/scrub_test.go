@@ -159,6 +159,33 @@ func TestEmptyMeta(t *testing.T) {
 	}
 }
 
+// TestEmptyMetaInText: an event's meta that is a text of JSON is emptied whole
+// where it mentions a credential field, however deep the text lies in others.
+func TestEmptyMetaInText(t *testing.T) {
+	quoted := func(s string) string { b, _ := json.Marshal(s); return string(b) }
+	for _, text := range []string{
+		`{"attribute_name":"salted_password","new_value":"LEAK"}`, ` [ {"attribute_name":"Password_Proxy","new_value":"LEAK"}]`, `["salted_password","LEAK"]`, `[["HumanUser.password_proxy","LEAK"]]`,
+		`{"attribute_name":"salted\u005fpassword","new_value":"LEAK"}`, `{"attribute_name":"pa\u017fsword_proxy","new_value":"LEAK"}`, "{\"a\":\"pa\u017f\u017fword_proxy\",\"new_value\":\"LEAK\"}",
+		`{"attribute_name":"salted_password","new_value":"LEAK`, `{"salted_password":["LEAK","b"]}`, "{\n\t\"x\":\"salted_password\",\"y\":\"LEAK\"}",
+		quoted(`{"attribute_name":"salted_password","new_value":"LEAK"}`), quoted(quoted(`{"attribute_name":"salted\u005fpassword","new_value":"LEAK"}`)),
+		`{"meta":` + quoted(`{"attribute_name":"salted_password","new_value":"LEAK"}`) + `}`,
+	} {
+		in := `{"id":1,"meta":` + quoted(text) + `,"b":[` + quoted(text) + `]}`
+		if out, n, ok := flow.EmptyMeta([]byte(in)); !ok || n != 2 || string(out) != `{"id":1,"meta":null,"b":[null]}` {
+			t.Errorf("%s became %s (%d %v)", in, out, n, ok)
+		}
+	}
+	for _, text := range []string{
+		`salted_password is asked for`, `[WIP] the salted_password`, `{salted_password}`, `{"attribute_name":"code","new_value":"\u00e9"}`, `see {"a":"salted_password"}`, ``, ` `, `"`, `{`, `["`, `{"a":"x\u017a"}`,
+		"{\"a\":\"\u017f\"}",
+	} {
+		in := `{"description":` + quoted(text) + `,"x":"salted_password"}`
+		if out, n, ok := flow.EmptyMeta([]byte(in)); !ok || n != 0 || string(out) != in {
+			t.Errorf("%s became %s (%d %v)", in, out, n, ok)
+		}
+	}
+}
+
 // TestEmptyMetaFailsClosed: of what it can't read it hands nothing on.
 func TestEmptyMetaFailsClosed(t *testing.T) {
 	const entry = `{"attribute_name":"password_proxy","old_value":"LEAK"}`
