@@ -205,7 +205,10 @@ func ruleHint(word string) string {
 // notable warns of what is allowed but reaches further than it looks.
 func (r *reading) notable(s *Script, rule *policy.Rule, p rulePos) {
 	if rule.Verb == "webhook_write" {
-		r.warn(p.verb, s.Name+" may write webhooks: the site then sends values of records to any address that it names", "")
+		r.warn(p.verb, s.Name+" may write webhooks: the site then sends values of records to any address that it names, and it may change, silence or remove hooks of others", "")
+	}
+	if rule.Verb == "webhook_read" {
+		r.warn(p.verb, s.Name+" may read webhooks: their deliveries hold values of records of any type", "")
 	}
 	if rule.Verb != "read" {
 		return

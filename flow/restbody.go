@@ -40,7 +40,7 @@ func (r *restParse) members() error {
 	case "user_subscriptions_create":
 		return r.body(r.seatMember)
 	case "webhook_write":
-		return r.body(r.webhookMember)
+		return r.webhook()
 	case "schema_field_create", "schema_field_update":
 		return r.body(r.schemaFieldMember)
 	}
@@ -708,7 +708,21 @@ func (r *restParse) seatMember(name string) error {
 	return r.w.plain("subscription")
 }
 
-// webhookMember reads where the site is to send what, on its own.
+// webhook reads where the site is to send what, on its own. A hook that is there
+// may be anybody's and tell of anything: it is turned to another address only by
+// a call that also says of which types it tells, which are then decided on.
+func (r *restParse) webhook() error {
+	address, before := false, len(r.c.Touches)
+	err := r.body(func(name string) error {
+		address = address || name == "url"
+		return r.webhookMember(name)
+	})
+	if err == nil && address && r.in.Method == "PUT" && len(r.c.Touches) == before {
+		return shape("a webhook gets another address without entity_types: say of which types it tells")
+	}
+	return err
+}
+
 func (r *restParse) webhookMember(name string) error {
 	if r.op.body == anyBody {
 		return unknownMember(name)
@@ -735,7 +749,12 @@ func (r *restParse) webhookMember(name string) error {
 			if err := r.touch(Touch{Type: typ, Use: UseReturn}); err != nil {
 				return err
 			}
-			return r.w.object(name, func(event string) error { return r.webhookEvent(typ, event) })
+			before := len(r.w.out)
+			err := r.w.object(name, func(event string) error { return r.webhookEvent(typ, event) })
+			if err == nil && string(r.w.out[before:]) == "{}" { // of which events isn't said
+				err = r.touch(Touch{typ, EveryField, UseReturn})
+			}
+			return err
 		})
 	}
 	return unknownMember(name)

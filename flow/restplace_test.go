@@ -101,7 +101,7 @@ func TestOnlyTheNamesOfARouteStandInItsQuery(t *testing.T) {
 		`PUT /schedule/work_day_rules? {"date":"2026-01-01"}`,
 		`POST /subscription_seat/user_subscriptions? {"1":"x"}`,
 		`POST /webhook/hooks? {"url":"https://x"}`,
-		`PUT /webhook/hooks/` + uuid + `? {"url":"https://x"}`,
+		`PUT /webhook/hooks/` + uuid + `? {"name":"x"}`,
 		`POST /schema/Shot/fields? {"data_type":"text"}`,
 		`PUT /schema/Shot/fields/sg_x? {"project_id":1}`,
 		`POST /entity/notes/1/_upload? {"upload_info":{}}`,
