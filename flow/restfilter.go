@@ -124,6 +124,22 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 	default:
 		return ErrNotRecords
 	}
+	i := -1
+	return r.array(v, func(item jsontext.Value) error {
+		i++
+		switch item.Kind() {
+		case '{':
+			return r.record(item, linked, r.written(i, main))
+		case '[', '"', '0':
+			return ErrNotRecords
+		}
+		r.out = append(r.out, item...) // a part that deletes is answered without a record
+		return nil
+	})
+}
+
+// array reads an array; item must write the value.
+func (r *recordFilter) array(v jsontext.Value, item func(v jsontext.Value) error) error {
 	dec := trusted(v)
 	if _, err := dec.ReadToken(); err != nil {
 		return ErrNotRecords
@@ -133,18 +149,11 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 		if i > 0 {
 			r.out = append(r.out, ',')
 		}
-		item, err := dec.ReadValue()
+		value, err := dec.ReadValue()
 		if err != nil {
 			return ErrNotRecords
 		}
-		if k := item.Kind(); k != '{' { // a part that deletes is answered without a record
-			if k == '[' || k == '"' || k == '0' {
-				return ErrNotRecords
-			}
-			r.out = append(r.out, item...)
-			continue
-		}
-		if err := r.record(item, linked, r.written(i, main)); err != nil {
+		if err := item(value); err != nil {
 			return err
 		}
 	}
