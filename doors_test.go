@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -99,9 +100,7 @@ func (s *stagedoor) ask(listener string, r request) httpAnswer {
 	if r.Body == "" {
 		req.Body, req.ContentLength = http.NoBody, 0
 	}
-	for name, values := range r.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, r.Header)
 	res, err := (&http.Transport{DisableKeepAlives: true, DisableCompression: true}).RoundTrip(req)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", r.Verb, r.Path, err)
@@ -299,10 +298,10 @@ type tokenPair struct {
 	Refresh string `json:"refresh_token"`
 }
 
-// tokens exchanges a form for a pair of handles.
-func (s *stagedoor) tokens(listener, form string) tokenPair {
+// tokens exchanges a form for a pair of handles, on the listener tools.
+func (s *stagedoor) tokens(form string) tokenPair {
 	s.t.Helper()
-	a := s.ask(listener, formRequest("/api/v1/auth/access_token", form))
+	a := s.ask("tools", formRequest("/api/v1/auth/access_token", form))
 	var p tokenPair
 	if err := json.Unmarshal([]byte(a.Body), &p); err != nil || a.Status != http.StatusOK || p.Access == "" || p.Refresh == "" {
 		s.t.Fatalf("the token exchange %s: %v: %s", form, err, a)
@@ -340,10 +339,10 @@ func wantNoViolations(t *testing.T, site *theSite, when string) {
 	}
 }
 
-// dialed is a plain connection to a listener.
-func (s *stagedoor) dialed(listener string) net.Conn {
+// dialed is a plain connection to the listener tools.
+func (s *stagedoor) dialed() net.Conn {
 	s.t.Helper()
-	c, err := (&net.Dialer{}).DialContext(s.t.Context(), "tcp", s.Address(listener))
+	c, err := (&net.Dialer{}).DialContext(s.t.Context(), "tcp", s.Address("tools"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // gets through Stagedoor what the site gives.
 func TestRangesAndConditionsOfDownloads(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), everyDoor)
 	url := s.base("tools") + "/file_serve/attachment/801"
 	whole := curl(t, url)
@@ -66,7 +66,7 @@ func TestTheLoginPageIsNeverSavedAsAFile(t *testing.T) {
 	for _, version := range clients() {
 		t.Run("shotgun_api3 "+version, func(t *testing.T) {
 			t.Parallel()
-			site := fileSite(t, flowsite.Options{})
+			site := fileSite(t)
 			s := door(t, site, handleKey(t), everyDoor)
 			p := startTool(t, version, s.base("tools"))
 			for what, kill := range map[string]func(){"at first": func() {}, "expired": site.ExpireSessions, "forgotten": site.DropSessions} {
@@ -102,10 +102,10 @@ func TestTheLoginPageIsNeverSavedAsAFile(t *testing.T) {
 // A download that the site breaks off is no short file.
 func TestADownloadThatBreaksOffIsNoFile(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	site.Fail(flowsite.Fault{Method: "file_serve", Truncate: 1000}, 0)
 	s := door(t, site, handleKey(t), everyDoor)
-	a := over(s.dialed("tools"), "GET /file_serve/attachment/801 HTTP/1.1\r\nHost: "+s.Address("tools")+"\r\nConnection: close\r\n\r\n")
+	a := over(s.dialed(), "GET /file_serve/attachment/801 HTTP/1.1\r\nHost: "+s.Address("tools")+"\r\nConnection: close\r\n\r\n")
 	if a.Status != 0 || !strings.HasPrefix(a.Body, "after "+aText[:1000]) {
 		t.Errorf("the tool got %s", shortened(a.Body))
 	}
@@ -125,7 +125,7 @@ func TestADownloadNeedsARule(t *testing.T) {
 		movie, image                = "/api/v1/entity/versions/1/sg_uploaded_movie?alt=original", "/api/v1/entity/shots/1/image?alt=thumbnail"
 	)
 	all := []string{file, full, picture, stored, movie, image}
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	for rule, opens := range map[string][]string{
 		"read: '*'":                           nil,
 		"upload: '*'":                         nil,
@@ -159,7 +159,7 @@ func TestADownloadNeedsARule(t *testing.T) {
 // them is the site's again; links of people and text are left alone.
 func TestTheSitesLinksLeadThroughTheProxyAndBack(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), everyDoor)
 	here := s.base("tools")
 	text := "see " + site.URL + "/file_serve/attachment/801"

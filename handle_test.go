@@ -80,9 +80,9 @@ func places() []place {
 }
 
 // fileSite is a site with a file, Attachment 801.
-func fileSite(t *testing.T, o flowsite.Options) *theSite {
+func fileSite(t *testing.T) *theSite {
 	t.Helper()
-	site := startSite(t, o)
+	site := startSite(t, flowsite.Options{})
 	if id := site.AddFile("a.txt", "text/plain", []byte(aText)); id != 801 {
 		t.Fatalf("the first Attachment is %d", id)
 	}
@@ -90,7 +90,7 @@ func fileSite(t *testing.T, o flowsite.Options) *theSite {
 }
 
 // aText is what is in that file.
-var aText = strings.Repeat("0123456789", 1000) //nolint:gochecknoglobals // as good as a constant
+var aText = strings.Repeat("0123456789", 1000)
 
 // A handle has the shape of the tokens that clients look into, and nothing in
 // it that opens anything else.
@@ -98,7 +98,7 @@ func TestAHandleIsAJWTWithNothingSecretInIt(t *testing.T) {
 	t.Parallel()
 	site := startSite(t, flowsite.Options{})
 	s := door(t, site, handleKey(t), placeRules)
-	pair := s.tokens("tools", aLogin)
+	pair := s.tokens(aLogin)
 	if pair.Type != "Bearer" || pair.Expires != 600 {
 		t.Errorf("the token exchange gives %+v", pair)
 	}
@@ -112,7 +112,7 @@ func TestAHandleIsAJWTWithNothingSecretInIt(t *testing.T) {
 		lacks(t, name, token)
 		lacks(t, name+" decoded", fmt.Sprint(c))
 	}
-	if all["session"] == s.sessionHandle("tools") || pair.Access == s.tokens("tools", aLogin).Access {
+	if all["session"] == s.sessionHandle("tools") || pair.Access == s.tokens(aLogin).Access {
 		t.Error("a handle was given out twice")
 	}
 	wantUntouched(t, site, "handles are ours alone")
@@ -122,9 +122,9 @@ func TestAHandleIsAJWTWithNothingSecretInIt(t *testing.T) {
 // never sees it.
 func TestAHandleIsGoodInEveryPlace(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), placeRules)
-	handles := map[string]string{"session": s.sessionHandle("tools"), "access": s.tokens("tools", aLogin).Access}
+	handles := map[string]string{"session": s.sessionHandle("tools"), "access": s.tokens(aLogin).Access}
 	for use, token := range handles {
 		for _, p := range places() {
 			if p.Name == "an auth object beside a script" {
@@ -204,7 +204,7 @@ func brokenHandles(t *testing.T, s *stagedoor, keyPath string) map[string]string
 		"without a signature":      segments[0] + "." + segments[1] + ".",
 		"of no algorithm":          none + "." + segments[1] + ".",
 		"cut":                      good[:len(good)-1],
-		"a refresh":                s.tokens("tools", aLogin).Refresh,
+		"a refresh":                s.tokens(aLogin).Refresh,
 	}
 }
 
@@ -223,7 +223,7 @@ func flipped(token string) string {
 // could have used without it. The site is never asked.
 func TestAHandleThatIsNoneIsRefusedAndNeverDowngraded(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	keyPath := filepath.Join(t.TempDir(), "handle.key")
 	config := scriptConfig(site, "file: "+keyFile(t), "handles: {file: "+keyPath+"}\n") + placeRules
 	config = strings.Replace(config, "listen: [", "listen: [{address: 127.0.0.1:0, name: other, identity: none}, ", 1)
@@ -257,7 +257,7 @@ func TestAHandleThatIsNoneIsRefusedAndNeverDowngraded(t *testing.T) {
 // A token that is not in our form is what tools send that never had one.
 func TestAPlaceholderSaysNothing(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), placeRules)
 	foreign := "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJhY21lIn0.c2lnbmF0dXJl"
 	for _, token := range []string{"dummy", "x", strings.Repeat("0123456789abcdef", 2), foreign} {
@@ -283,7 +283,7 @@ func TestAHandleOutlivesARestart(t *testing.T) {
 	site := startSite(t, flowsite.Options{})
 	for config, want := range map[string]string{handleKey(t): "Shot", "handles: {memory: true}\n": "AuthenticationFault"} {
 		before := door(t, site, config, placeRules)
-		token, pair := before.sessionHandle("tools"), before.tokens("tools", aLogin)
+		token, pair := before.sessionHandle("tools"), before.tokens(aLogin)
 		before.Stop()
 		after := door(t, site, config, placeRules)
 		for _, version := range clients() {
@@ -330,7 +330,7 @@ func TestProxiesShareAHandleKeyInVault(t *testing.T) {
 	site := startSite(t, flowsite.Options{})
 	config := scriptConfig(site, "active: scripts/comp-publisher", top) + placeRules
 	one, other := serve(t, config), serve(t, config)
-	pair := one.tokens("tools", aLogin)
+	pair := one.tokens(aLogin)
 	for _, r := range []request{
 		places()[0].With(one.sessionHandle("tools")),
 		{Path: "/api/v1/entity/shots/1?fields=code", Header: header("Authorization", "Bearer "+pair.Access)},
@@ -386,7 +386,7 @@ func TestAHandleActsAsTheLoginItWasGivenFor(t *testing.T) {
 	a = s.ask("tools", rpcRequest("get_session_token", `{"sudo_as_login":"ann"}`, ""))
 	_, rest, _ := strings.Cut(a.Body, `"session_id":"`)
 	token, _, _ := strings.Cut(rest, `"`)
-	bearer := s.tokens("tools", aLogin+"&scope=sudo_as_login:ann").Access
+	bearer := s.tokens(aLogin + "&scope=sudo_as_login:ann").Access
 	rpc := rpcRequest("update", fmt.Sprintf(`{"session_token":%q}`, token), `{"type":"Shot","id":1,"fields":[{"field_name":"description","value":"as ann"}]}`)
 	rest2 := jsonRequest(http.MethodPut, "/api/v1/entity/shots/2", `{"description":"as ann"}`)
 	rest2.Header.Set("Authorization", "Bearer "+bearer)
@@ -416,7 +416,7 @@ func TestAHandleActsAsTheLoginItWasGivenFor(t *testing.T) {
 func TestASessionIsFetchedOnceForAllWhoWait(t *testing.T) {
 	t.Parallel()
 	const tools = 12
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	hold := make(chan struct{})
 	var let sync.Once
 	release := func() { let.Do(func() { close(hold) }) }
@@ -425,7 +425,7 @@ func TestASessionIsFetchedOnceForAllWhoWait(t *testing.T) {
 	s := door(t, site, handleKey(t), "    limit: {rate: 1000/s, burst: 1000, in_flight: 64}\n"+placeRules)
 	got := make(chan httpAnswer, tools)
 	for range tools {
-		c := s.dialed("tools")
+		c := s.dialed()
 		go func() {
 			got <- over(c, "GET /file_serve/attachment/801 HTTP/1.1\r\nHost: "+s.Address("tools")+"\r\nConnection: close\r\n\r\n")
 		}()
@@ -465,13 +465,28 @@ func TestWebRoutesAreRefusedAndNeverForwarded(t *testing.T) {
 		{Path: "/internal_api/app_session_request/1"},
 		{Verb: "PUT", Path: "/internal_api/app_session_request/1"},
 		{Path: "/internal_api/autodesk_identity/license_renewal"},
-		{Path: "/user/login"}, formRequest("/user/login", "user[login]=ann&user[password]=x"),
-		{Path: "/"}, {Path: "/page/900"}, {Path: "/detail/Shot/1"}, {Path: "/saml/saml_login_request"},
-		{Path: "/api2"}, {Path: "/api3"}, {Path: "/api3/json"}, {Path: "/api/v2"}, {Path: "/api"}, {Path: "/crud/requests"},
-		{Path: "/upload/upload_file"}, {Path: "/upload/no_such"}, formRequest("/upload/no_such", "entity_type=Shot&entity_id=1"),
-		{Path: "/file_serve/version/1/../../../user/login"}, {Path: "/file_serve/%2e%2e/user/login"}, {Path: "/files//etc"},
-		{Verb: "POST", Path: "/file_serve/attachment/801"}, {Verb: "DELETE", Path: "/thumbnail/full/Shot/1"},
-		{Verb: "OPTIONS", Path: "/file_serve/attachment/801"}, {Verb: "OPTIONS", Path: "/api/v1/entity/shots/1"},
+		{Path: "/user/login"},
+		formRequest("/user/login", "user[login]=ann&user[password]=x"),
+		{Path: "/"},
+		{Path: "/page/900"},
+		{Path: "/detail/Shot/1"},
+		{Path: "/saml/saml_login_request"},
+		{Path: "/api2"},
+		{Path: "/api3"},
+		{Path: "/api3/json"},
+		{Path: "/api/v2"},
+		{Path: "/api"},
+		{Path: "/crud/requests"},
+		{Path: "/upload/upload_file"},
+		{Path: "/upload/no_such"},
+		formRequest("/upload/no_such", "entity_type=Shot&entity_id=1"),
+		{Path: "/file_serve/version/1/../../../user/login"},
+		{Path: "/file_serve/%2e%2e/user/login"},
+		{Path: "/files//etc"},
+		{Verb: "POST", Path: "/file_serve/attachment/801"},
+		{Verb: "DELETE", Path: "/thumbnail/full/Shot/1"},
+		{Verb: "OPTIONS", Path: "/file_serve/attachment/801"},
+		{Verb: "OPTIONS", Path: "/api/v1/entity/shots/1"},
 	} {
 		a := s.ask("tools", r)
 		if a.Status < 400 || a.refused() == "" || strings.Contains(a.String(), "Access-Control") {
@@ -491,7 +506,7 @@ func TestWebRoutesAreRefusedAndNeverForwarded(t *testing.T) {
 // site, on any way in.
 func TestNoCookieGoesThroughInEitherDirection(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), everyDoor)
 	const stolen = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 	for _, p := range places() {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -94,9 +95,7 @@ func (g *gossip) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.note(r)
 	body := rec.Body.Bytes()
-	for name, values := range rec.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), rec.Header())
 	status := rec.Code
 	if how != nil {
 		secrets := g.known()
@@ -354,7 +353,8 @@ func walk() []request {
 		vendor(v1+"/entity/tasks/_summarize", "hash", `{"filters":`+none+`,"summary_fields":[{"field":"id","type":"count"}]}`),
 		vendor(v1+"/entity/_text_search", "array", `{"text":"sq01","entity_types":{"Shot":[]}}`),
 		send("POST", "/entity/playlists", `{"code":"a","project":`+film+`}`), send("PUT", "/entity/shots/1", `{"description":"b"}`),
-		{Verb: "DELETE", Path: v1 + "/entity/shots/6"}, {Verb: "POST", Path: v1 + "/entity/shots/6?revive=true"},
+		{Verb: "DELETE", Path: v1 + "/entity/shots/6"},
+		{Verb: "POST", Path: v1 + "/entity/shots/6?revive=true"},
 		send("POST", "/entity/_batch", `{"requests":[{"request_type":"update","entity":"Shot","record_id":1,"data":{"description":"a"}}]}`),
 		get(v1 + "/entity/shots/1/activity_stream?limit=3"), get(v1 + "/entity/shots/1/followers"), get(v1 + "/entity/human_users/1/following"),
 		send("POST", "/entity/human_users/1/follow", `{"entities":[{"record_id":1,"entity":"Shot"}]}`), send("PUT", "/entity/shots/1/unfollow", `{"user_id":1}`),
@@ -362,7 +362,8 @@ func walk() []request {
 		get(v1 + "/schema"), get(v1 + "/schema/Shot"), get(v1 + "/schema/Shot/fields"), get(v1 + "/schema/Shot/fields/code"),
 		send("POST", "/schema/Shot/fields", `{"data_type":"text","properties":[{"property_name":"name","value":"B"}]}`),
 		send("PUT", "/schema/Shot/fields/sg_bid", `{"properties":[{"property_name":"description","value":"a"}]}`),
-		{Verb: "DELETE", Path: v1 + "/schema/Shot/fields/sg_no_such"}, {Verb: "POST", Path: v1 + "/schema/Shot/fields/sg_no_such?revive=true"},
+		{Verb: "DELETE", Path: v1 + "/schema/Shot/fields/sg_no_such"},
+		{Verb: "POST", Path: v1 + "/schema/Shot/fields/sg_no_such?revive=true"},
 		send("POST", "/hierarchy/_expand", `{"path":"/Project/65"}`), send("POST", "/hierarchy/_search", `{"root_path":"/Project/65","search_criteria":{"search_string":"sq01"}}`),
 		get(v1 + "/preferences?prefs=hours_per_day"), send("PUT", "/preferences/update", `{"preference":"custom_entity","entity_type":"CustomEntity01","display_name":"Rig"}`),
 		get(v1 + "/license_info"), get(v1 + "/schedule/work_day_rules?start_date=2026-03-01&end_date=2026-03-05"),
@@ -370,7 +371,8 @@ func walk() []request {
 		get(v1 + "/subscription_seat/user_subscriptions"), send("POST", "/subscription_seat/user_subscriptions", `{"2":"flow"}`),
 		get(v1 + "/exports/page/900.csv"), send("POST", "/transcode/attachment_metadata/801", `{"width":1}`),
 		get(v1 + "/webhook/hooks"), send("POST", "/webhook/hooks", hook), get(v1 + "/webhook/hooks/" + uuid), send("PUT", "/webhook/hooks/"+uuid, hook),
-		{Verb: "DELETE", Path: v1 + "/webhook/hooks/" + uuid}, {Verb: "POST", Path: v1 + "/webhook/hooks/" + uuid + "/test_connection"},
+		{Verb: "DELETE", Path: v1 + "/webhook/hooks/" + uuid},
+		{Verb: "POST", Path: v1 + "/webhook/hooks/" + uuid + "/test_connection"},
 		get(v1 + "/webhook/hooks/" + uuid + "/deliveries"), get(v1 + "/webhook/deliveries/" + uuid), send("PUT", "/webhook/deliveries/"+uuid, `{"acknowledgement":"a"}`),
 		{Verb: "POST", Path: v1 + "/webhook/deliveries/" + uuid + "/redeliver"},
 		get(v1 + "/entity/versions/1/sg_uploaded_movie/_upload?filename=a.mov"), get(v1 + "/entity/notes/700/_upload?filename=a.mov&multipart_upload=true"),
@@ -385,7 +387,7 @@ func walk() []request {
 // raw is all the bytes that come back on a connection for a request.
 func (s *stagedoor) raw(r request) string {
 	s.t.Helper()
-	c := s.dialed("tools")
+	c := s.dialed()
 	defer c.Close() //nolint:errcheck // read to its end
 	verb := r.Verb
 	if verb == "" {
@@ -459,10 +461,23 @@ func TestNoEndpointLeaksWhatTheSiteWasSent(t *testing.T) {
 	t.Parallel()
 	const here = "https://127.0.0.1/file_serve/attachment/801?token=SECRET"
 	manners := []*manner{
-		{own: true}, {own: true, pieces: 13}, {own: true, status: 500}, {own: true, status: 302, location: here},
-		{}, {gzip: true}, {pieces: 4096}, {pieces: 7}, {gzip: true, pieces: 11},
-		{status: 500}, {status: 403, gzip: true}, {status: 401, pieces: 61}, {status: 404}, {status: 503},
-		{status: 302, location: here}, {status: 302, location: "https://storage.invalid/a?X-Amz-Signature=SECRET"}, {status: 307, location: "/user/login?return_path=SECRET"},
+		{own: true},
+		{own: true, pieces: 13},
+		{own: true, status: 500},
+		{own: true, status: 302, location: here},
+		{},
+		{gzip: true},
+		{pieces: 4096},
+		{pieces: 7},
+		{gzip: true, pieces: 11},
+		{status: 500},
+		{status: 403, gzip: true},
+		{status: 401, pieces: 61},
+		{status: 404},
+		{status: 503},
+		{status: 302, location: here},
+		{status: 302, location: "https://storage.invalid/a?X-Amz-Signature=SECRET"},
+		{status: 307, location: "/user/login?return_path=SECRET"},
 		{status: 303, location: "/images/SECRET"},
 	}
 	site := startGossip(t)

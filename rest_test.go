@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestTheRESTClientDoesTheSame(t *testing.T) {
 // by a form or a query.
 func TestCurlNeedsNoAuthorization(t *testing.T) {
 	t.Parallel()
-	site := fileSite(t, flowsite.Options{})
+	site := fileSite(t)
 	s := door(t, site, handleKey(t), everyDoor)
 	api := s.base("tools") + "/api/v1"
 	type pair struct{ token, refresh string }
@@ -156,24 +157,24 @@ func twoWays() map[string]asREST {
 	read := func(typ, fields, filters string) request {
 		return rpcRequest("read", "{}", fmt.Sprintf(`{"type":%q,"return_fields":[%s],"filters":{"logical_operator":"and","conditions":[%s]},"return_only":"active","paging":{"entities_per_page":5,"current_page":1}}`, typ, fields, filters))
 	}
-	condition := func(path, relation, value string) string {
-		return fmt.Sprintf(`{"path":%q,"relation":%q,"values":[%s]}`, path, relation, value)
+	is := func(path, value string) string {
+		return fmt.Sprintf(`{"path":%q,"relation":"is","values":[%s]}`, path, value)
 	}
 	const link = `{"type":"Shot","id":1}`
 	return map[string]asREST{
 		"read":                        {read("Shot", `"code"`, ""), request{Path: "/api/v1/entity/shots?fields=code"}},
-		"read one":                    {read("Shot", `"code"`, condition("id", "is", "1")), request{Path: "/api/v1/entity/shots/1?fields=code"}},
+		"read one":                    {read("Shot", `"code"`, is("id", "1")), request{Path: "/api/v1/entity/shots/1?fields=code"}},
 		"read another type":           {read("Asset", `"code"`, ""), request{Path: "/api/v1/entity/assets?fields=code"}},
 		"read another field":          {read("Shot", `"code","description"`, ""), request{Path: "/api/v1/entity/shots?fields=code,description"}},
 		"read a dotted field":         {read("Shot", `"sg_sequence.Sequence.code"`, ""), request{Path: "/api/v1/entity/shots?fields=sg_sequence.Sequence.code"}},
 		"read the log":                {read("EventLogEntry", `"meta"`, ""), request{Path: "/api/v1/entity/event_log_entries?fields=meta"}},
 		"read a credential":           {read("HumanUser", `"password_proxy"`, ""), request{Path: "/api/v1/entity/human_users?fields=password_proxy"}},
 		"read a credential behind":    {read("Shot", `"created_by.ApiUser.salted_password"`, ""), request{Path: "/api/v1/entity/shots?fields=created_by.ApiUser.salted_password"}},
-		"filter by a field":           {read("Shot", `"code"`, condition("sg_cut_in", "is", "1")), request{Path: "/api/v1/entity/shots?fields=code&filter%5Bsg_cut_in%5D=1"}},
-		"filter by a credential":      {read("HumanUser", `"login"`, condition("password_proxy", "is", `"x"`)), request{Path: "/api/v1/entity/human_users?fields=login&filter%5Bpassword_proxy%5D=x"}},
-		"search":                      {read("Shot", `"code"`, condition("sg_status_list", "is", `"fin"`)), vendor("/api/v1/entity/shots/_search?fields=code", "array", `{"filters":[["sg_status_list","is","fin"]]}`)},
-		"search, fields in the body":  {read("Shot", `"code","description"`, condition("sg_status_list", "is", `"fin"`)), vendor("/api/v1/entity/shots/_search", "hash", `{"fields":["code","description"],"filters":{"logical_operator":"and","conditions":[["sg_status_list","is","fin"]]}}`)},
-		"search behind a link":        {read("Shot", `"code"`, condition("sg_sequence.Sequence.code", "is", `"a"`)), vendor("/api/v1/entity/shots/_search?fields=code", "array", `{"filters":[["sg_sequence.Sequence.code","is","a"]]}`)},
+		"filter by a field":           {read("Shot", `"code"`, is("sg_cut_in", "1")), request{Path: "/api/v1/entity/shots?fields=code&filter%5Bsg_cut_in%5D=1"}},
+		"filter by a credential":      {read("HumanUser", `"login"`, is("password_proxy", `"x"`)), request{Path: "/api/v1/entity/human_users?fields=login&filter%5Bpassword_proxy%5D=x"}},
+		"search":                      {read("Shot", `"code"`, is("sg_status_list", `"fin"`)), vendor("/api/v1/entity/shots/_search?fields=code", "array", `{"filters":[["sg_status_list","is","fin"]]}`)},
+		"search, fields in the body":  {read("Shot", `"code","description"`, is("sg_status_list", `"fin"`)), vendor("/api/v1/entity/shots/_search", "hash", `{"fields":["code","description"],"filters":{"logical_operator":"and","conditions":[["sg_status_list","is","fin"]]}}`)},
+		"search behind a link":        {read("Shot", `"code"`, is("sg_sequence.Sequence.code", `"a"`)), vendor("/api/v1/entity/shots/_search?fields=code", "array", `{"filters":[["sg_sequence.Sequence.code","is","a"]]}`)},
 		"create":                      {rpcRequest("create", "{}", `{"type":"Shot","fields":[{"field_name":"code","value":"a"}],"return_fields":["id"]}`), jsonRequest(http.MethodPost, "/api/v1/entity/shots", `{"code":"a"}`)},
 		"create another type":         {rpcRequest("create", "{}", `{"type":"Task","fields":[{"field_name":"content","value":"a"},{"field_name":"entity","value":`+link+`}],"return_fields":["id"]}`), jsonRequest(http.MethodPost, "/api/v1/entity/tasks", `{"content":"a","entity":`+link+`}`)},
 		"create a script":             {rpcRequest("create", "{}", `{"type":"ApiUser","fields":[{"field_name":"firstname","value":"a"}],"return_fields":["id"]}`), jsonRequest(http.MethodPost, "/api/v1/entity/api_users", `{"firstname":"a"}`)},
@@ -287,21 +288,13 @@ func TestAnAnswerHoldsNoMoreThanTheScriptMayRead(t *testing.T) {
 		}
 		return out
 	}
-	has := func(list []string, name string) bool {
-		for _, n := range list {
-			if n == name {
-				return true
-			}
-		}
-		return false
-	}
 	for what, r := range map[string]request{
 		"a write":    jsonRequest(http.MethodPut, "/api/v1/entity/shots/1", `{"description":"a text of this test"}`),
 		"all fields": {Path: "/api/v1/entity/shots/1?fields=*"},
 	} {
 		a := s.ask("tools", r)
 		got := names(a)
-		if !has(got, "code") || !has(got, "sg_sequence") {
+		if !slices.Contains(got, "code") || !slices.Contains(got, "sg_sequence") {
 			t.Errorf("%s lacks what may be read: %v", what, got)
 		}
 		for _, name := range got {
@@ -314,7 +307,7 @@ func TestAnAnswerHoldsNoMoreThanTheScriptMayRead(t *testing.T) {
 		}
 	}
 	a := s.ask("tools", request{Path: "/api/v1/entity/human_users/1?fields=*"})
-	if got := names(a); !has(got, "login") || has(got, "password_proxy") || strings.Contains(a.Body, "password") {
+	if got := names(a); !slices.Contains(got, "login") || slices.Contains(got, "password_proxy") || strings.Contains(a.Body, "password") {
 		t.Errorf("all fields of a person: %s", a)
 	}
 	wantNoViolations(t, site, "with all fields")
@@ -327,18 +320,45 @@ func TestARESTPathHasOneMeaning(t *testing.T) {
 	site := startSite(t, flowsite.Options{})
 	s := door(t, site, handleKey(t), everyDoor)
 	for _, r := range []request{
-		{Path: "/api/v1/entity/shots.json"}, {Path: "/api/v1/entity/shots/1.json"}, {Path: "/api/v1/entity/shots/1/sg_sequence.Sequence.code"},
-		{Path: "/api/v1/entity/sh%6fts"}, {Path: "/api/v1/entity/shots%2f1"}, {Path: "/api/v1/entity//shots"}, {Path: "/api/v1//entity/shots"},
-		{Path: "/api/v1/entity/shots/../api_users"}, {Path: "/api/v1/entity/./shots"}, {Path: "/api/v1/entity/shots;x=1"}, {Path: "/api/v1/entity/shots/1/"},
-		{Path: "/api/v1/entity/shots/01"}, {Path: "/api/v1/entity/shots/-1"}, {Path: "/api/v1/entity/shots/1e3"}, {Path: "/api/v1/entity/shots/99999999999999999999"},
-		{Path: "/api/v1/entity/shotss"}, {Path: "/api/v1/entity/users"}, {Path: "/api/v1/entity/no_such_type"},
-		{Path: "/api/v1/entity/shots/1/_revive"}, {Path: "/api/v1/entity/shots/1/_upload_complete"}, {Path: "/api/v1/no_such_route"},
-		{Path: "/api/v1.2/entity/shots"}, {Path: "/api/v1.1.1/entity/shots"}, {Path: "/API/v1/entity/shots"}, {Path: "/api/V1/entity/shots"},
-		{Path: "/api/v1/internal_api/session"}, {Path: "/api/v1/schema/Shot.json"}, {Path: "/api/v1/spec.xml"},
-		{Verb: "PATCH", Path: "/api/v1/entity/shots/1"}, {Verb: "PATCH", Path: "/api/v1/preferences/update"},
-		{Path: "/api/v1/entity/shots?fields=code&fields=description"}, {Path: "/api/v1/entity/shots?fields=code;x"}, {Path: "/api/v1/entity/shots?fields=%ff"},
-		{Path: "/api/v1/entity/shots?fields[]=code"}, {Path: "/api/v1/entity/shots?_method=delete"}, {Path: "/api/v1/entity/shots?Fields=code"},
-		{Path: "/api/v1/entity/shots?filter[code]=a&filter[code]=b"}, {Path: "/api/v1/entity/shots?filter[code][x]=a"}, {Path: "/api/v1/entity/shots?page=1"},
+		{Path: "/api/v1/entity/shots.json"},
+		{Path: "/api/v1/entity/shots/1.json"},
+		{Path: "/api/v1/entity/shots/1/sg_sequence.Sequence.code"},
+		{Path: "/api/v1/entity/sh%6fts"},
+		{Path: "/api/v1/entity/shots%2f1"},
+		{Path: "/api/v1/entity//shots"},
+		{Path: "/api/v1//entity/shots"},
+		{Path: "/api/v1/entity/shots/../api_users"},
+		{Path: "/api/v1/entity/./shots"},
+		{Path: "/api/v1/entity/shots;x=1"},
+		{Path: "/api/v1/entity/shots/1/"},
+		{Path: "/api/v1/entity/shots/01"},
+		{Path: "/api/v1/entity/shots/-1"},
+		{Path: "/api/v1/entity/shots/1e3"},
+		{Path: "/api/v1/entity/shots/99999999999999999999"},
+		{Path: "/api/v1/entity/shotss"},
+		{Path: "/api/v1/entity/users"},
+		{Path: "/api/v1/entity/no_such_type"},
+		{Path: "/api/v1/entity/shots/1/_revive"},
+		{Path: "/api/v1/entity/shots/1/_upload_complete"},
+		{Path: "/api/v1/no_such_route"},
+		{Path: "/api/v1.2/entity/shots"},
+		{Path: "/api/v1.1.1/entity/shots"},
+		{Path: "/API/v1/entity/shots"},
+		{Path: "/api/V1/entity/shots"},
+		{Path: "/api/v1/internal_api/session"},
+		{Path: "/api/v1/schema/Shot.json"},
+		{Path: "/api/v1/spec.xml"},
+		{Verb: "PATCH", Path: "/api/v1/entity/shots/1"},
+		{Verb: "PATCH", Path: "/api/v1/preferences/update"},
+		{Path: "/api/v1/entity/shots?fields=code&fields=description"},
+		{Path: "/api/v1/entity/shots?fields=code;x"},
+		{Path: "/api/v1/entity/shots?fields=%ff"},
+		{Path: "/api/v1/entity/shots?fields[]=code"},
+		{Path: "/api/v1/entity/shots?_method=delete"},
+		{Path: "/api/v1/entity/shots?Fields=code"},
+		{Path: "/api/v1/entity/shots?filter[code]=a&filter[code]=b"},
+		{Path: "/api/v1/entity/shots?filter[code][x]=a"},
+		{Path: "/api/v1/entity/shots?page=1"},
 		jsonRequest("PUT", "/api/v1/entity/shots/1", `{"description":"a","description":"b"}`),
 		jsonRequest("PUT", "/api/v1/entity/shots/1", `{"description":"a"}{}`),
 		jsonRequest("PUT", "/api/v1/entity/shots/1", `["description"]`),

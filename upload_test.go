@@ -38,8 +38,10 @@ func TestUploadsAndDownloadsOfTheClientAreTheSame(t *testing.T) {
 		large   string           // bytes
 	}
 	ways := []way{
-		{"away", flowsite.Options{}, "41000001"}, {"away", flowsite.Options{StorageLinks: true, RedirectDownloads: true}, "20000001"},
-		{"relayed", flowsite.Options{}, "20000001"}, {"relayed", flowsite.Options{StorageLinks: true, RedirectDownloads: true}, "41000001"},
+		{"away", flowsite.Options{}, "41000001"},
+		{"away", flowsite.Options{StorageLinks: true, RedirectDownloads: true}, "20000001"},
+		{"relayed", flowsite.Options{}, "20000001"},
+		{"relayed", flowsite.Options{StorageLinks: true, RedirectDownloads: true}, "41000001"},
 		{"none", flowsite.Options{}, "41000001"},
 	}
 	for _, version := range clients() {
@@ -410,7 +412,7 @@ func TestACallerThatDiesInAnUploadLeavesNothing(t *testing.T) {
 			t.Parallel()
 			site := startSink(t)
 			s := door(t, site.theSite, handleKey(t), everyDoor)
-			c := s.dialed("tools")
+			c := s.dialed()
 			head, _ := fileHead(s.Address("tools"), 8<<20)
 			if _, err := io.WriteString(c, head); err != nil {
 				t.Fatal(err)
@@ -477,7 +479,7 @@ func startSink(t *testing.T) *sink {
 			return
 		}
 		if r.URL.Path != "/upload/upload_file" {
-			s.Site.ServeHTTP(w, r)
+			s.ServeHTTP(w, r)
 			return
 		}
 		buf := make([]byte, 64<<10)
@@ -637,7 +639,7 @@ func TestAnUploadGoesAtThePaceOfTheSite(t *testing.T) {
 	t.Cleanup(release)
 	s := door(t, site.theSite, handleKey(t), everyDoor)
 	head, tail := fileHead(s.Address("tools"), size)
-	c := s.dialed("tools")
+	c := s.dialed()
 	if _, err := io.WriteString(c, head); err != nil {
 		t.Fatal(err)
 	}
@@ -699,7 +701,7 @@ func TestAnUploadUnderWayIsFinished(t *testing.T) {
 			s := door(t, site.theSite, handleKey(t), everyDoor)
 			const size = 4 << 20
 			head, tail := fileHead(s.Address("tools"), size)
-			c := s.dialed("tools")
+			c := s.dialed()
 			if _, err := io.WriteString(c, head); err != nil {
 				t.Fatal(err)
 			}

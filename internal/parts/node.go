@@ -55,14 +55,8 @@ func node(ctx context.Context) (NodeTool, error) {
 	}
 	executable, _, _ := strings.Cut(host, "\n")
 	dir, err := cached("shotgun-nodejs-"+RESTClient+"-"+key, func(dir string) error {
-		for _, name := range []string{"package.json", "package-lock.json"} {
-			text, err := os.ReadFile(filepath.Join(pins, name))
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-				return err
-			}
+		if err := os.CopyFS(dir, os.DirFS(pins)); err != nil {
+			return err
 		}
 		// ci takes what the lock file names and nothing else, and no package
 		// runs anything while it is installed.
