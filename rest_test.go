@@ -23,7 +23,7 @@ func TestTheRESTClientDoesTheSame(t *testing.T) {
 			if base != "/api/v1" && storage != "away" {
 				continue
 			}
-			t.Run(base+", storage "+storage, func(t *testing.T) {
+			t.Run(base[len("/api/"):]+", storage "+storage, func(t *testing.T) {
 				t.Parallel()
 				p := newPair(t, storage == "relayed", storage != "none", flowsite.Options{StorageLinks: storage != "none"})
 				options := []string{"base=" + base, "sudo=ann", "uuid=5a1d49b0-0c69-11e7-a24c-003ee1c0d0c2"}
@@ -86,7 +86,7 @@ func TestCurlNeedsNoAuthorization(t *testing.T) {
 		"JSON":                           {[]string{"-H", "Content-Type: application/json", "-d", `{"grant_type":"client_credentials"}`, api + "/auth/access_token"}, 400},
 		"a grant twice":                  {[]string{"-d", login + "&grant_type=password", api + "/auth/access_token"}, 400},
 		"a form and a query that differ": {[]string{"-d", login, api + "/auth/access_token?grant_type=password&username=ann&password=x"}, 400},
-		"a GET":                          {[]string{"-G", "-d", login, api + "/auth/access_token"}, 404},
+		"a GET":                          {[]string{"-G", "-d", login, api + "/auth/access_token"}, 405},
 	} {
 		a := curl(t, c.args...)
 		if a.Status != c.status || a.refused() == "" {
