@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -467,4 +469,145 @@ func TestWhatTheUserOfTheRESTClientReads(t *testing.T) {
 	if n := len(seen(site)); n != 1 {
 		t.Errorf("the site saw %d calls", n)
 	}
+}
+
+// begun is the answer to the first step of an upload over REST.
+type begun struct {
+	Data  map[string]any
+	Links struct {
+		Upload   string `json:"upload"`
+		Complete string `json:"complete_upload"`
+		Next     string `json:"get_next_part"`
+	}
+}
+
+// restBegin asks for the links of an upload to a Version's movie.
+func (s *stagedoor) restBegin(query string) begun {
+	s.t.Helper()
+	a := curl(s.t, s.base("tools")+"/api/v1/entity/versions/1/sg_uploaded_movie/_upload?filename=a.mov"+query)
+	var b begun
+	if err := json.Unmarshal([]byte(a.Body), &b); err != nil || b.Links.Upload == "" {
+		s.t.Fatalf("an upload begins with %v: %s", err, a)
+	}
+	return b
+}
+
+// restComplete links what was uploaded.
+func (s *stagedoor) restComplete(b begun, etags []string) {
+	s.t.Helper()
+	if etags != nil {
+		b.Data["etags"] = etags
+	}
+	body, err := json.Marshal(map[string]any{"upload_info": b.Data, "upload_data": map[string]any{"display_name": "a movie"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if a := s.ask("tools", jsonRequest(http.MethodPost, b.Links.Complete, string(body))); a.Status != 201 && a.Status != 204 {
+		s.t.Errorf("an upload ends with %s", a)
+	}
+}
+
+// wantMovie checks that the site has this text as the last file.
+func wantMovie(t *testing.T, site *theSite, text string) {
+	t.Helper()
+	for id := 801; ; id++ {
+		f, ok := site.File(id)
+		if !ok {
+			t.Errorf("the site has no such file of %d bytes", len(text))
+			return
+		}
+		if sum := sha256.Sum256([]byte(text)); f.SHA256 == hex.EncodeToString(sum[:]) && f.Size == int64(len(text)) {
+			return
+		}
+	}
+}
+
+// A file in parts over REST, as a hand-written tool sends it; one that is given
+// up leaves nothing.
+func TestAFileInPartsOverREST(t *testing.T) {
+	t.Parallel()
+	for _, relay := range []bool{false, true} {
+		t.Run(fmt.Sprintf("relay %t", relay), func(t *testing.T) {
+			t.Parallel()
+			site := storageSite(t, flowsite.Options{})
+			top, trust := handleKey(t), []string{"--cacert", site.StorageCA}
+			if relay {
+				top, trust = top+relayTo(site), nil
+			}
+			s := door(t, site, top, everyDoor)
+			text := strings.Repeat(aText, 700) // 7 MB: a part of 5 MiB and another
+			b := s.restBegin("&multipart_upload=true")
+			var etags []string
+			rest, link, next := text, b.Links.Upload, b.Links.Next
+			for {
+				part := filepath.Join(t.TempDir(), "part")
+				write(t, part, 0o600, rest[:min(5<<20, len(rest))])
+				a := curl(t, append([]string{"-T", part, "-H", "Content-Type: video/quicktime", link}, trust...)...)
+				if a.Status != 200 || a.Header.Get("Etag") == "" {
+					t.Fatalf("part %d: %s", len(etags)+1, a)
+				}
+				etags = append(etags, a.Header.Get("Etag"))
+				if rest = rest[min(5<<20, len(rest)):]; rest == "" {
+					break
+				}
+				a = curl(t, s.base("tools")+next)
+				link, next = textAt(t, a.Body, "links", "upload"), textAt(t, a.Body, "links", "get_next_part")
+			}
+			if len(etags) != 2 {
+				t.Errorf("it went in %d parts", len(etags))
+			}
+			s.restComplete(b, etags)
+			wantMovie(t, site, text)
+
+			before := string(site.Snapshot())
+			b = s.restBegin("&multipart_upload=true")
+			info, err := json.Marshal(b.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := s.ask("tools", jsonRequest(http.MethodPost, b.Links.Complete+"/multipart_abort", string(info))); a.Status != 204 {
+				t.Errorf("giving it up: %s", a)
+			}
+			if string(site.Snapshot()) != before {
+				t.Error("what was given up left something")
+			}
+			wantNoViolations(t, site, "with parts")
+		})
+	}
+}
+
+// A file to the site itself over REST: the link that the tool is given leads
+// through the proxy, with a length or without.
+func TestAFileToTheSiteOverREST(t *testing.T) {
+	t.Parallel()
+	site := startSite(t, flowsite.Options{})
+	s := door(t, site, handleKey(t), everyDoor)
+	for what, more := range map[string][]string{
+		"with a length":    {},
+		"in chunks":        {"-H", "Transfer-Encoding: chunked"},
+		"with its bearer":  {"-H", "Authorization: Bearer " + s.tokens(aLogin).Access},
+		"with another tag": {"-H", "Content-Size: 100"},
+	} {
+		text := strings.Repeat(what, 100_000)
+		file := filepath.Join(t.TempDir(), "a.mov")
+		write(t, file, 0o600, text)
+		b := s.restBegin("")
+		if !strings.HasPrefix(b.Links.Upload, s.base("tools")+"/api/v1/entity/") {
+			t.Errorf("the link leads to %s", b.Links.Upload)
+		}
+		a := curl(t, append([]string{"-T", file, "-H", "Content-Type: video/quicktime", b.Links.Upload}, more...)...)
+		if a.Status != 200 {
+			t.Errorf("%s: %s", what, a)
+		}
+		if id := textAt(t, a.Body, "data", "upload_id"); id != "" {
+			b.Data["upload_id"] = id
+		}
+		s.restComplete(b, nil)
+		wantMovie(t, site, text)
+	}
+	a := s.ask("tools", request{Verb: http.MethodPut, Path: "/api/v1/entity/api_users/1/image/_upload?filename=a", Body: "x", Header: header("Content-Type", "image/png")})
+	if a.Status < 400 || a.refused() == "" {
+		t.Errorf("a file for a script's picture: %s", a)
+	}
+	wantNoViolations(t, site, "with files to the site")
 }
