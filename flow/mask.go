@@ -93,7 +93,7 @@ func (r *MaskReader) fill() {
 	n, err := r.src.Read(r.buf[kept:])
 	r.err = err
 	b, final := r.buf[:kept+n], err != nil
-	if final && err != io.EOF { //nolint:errorlint // as readers must return it
+	if final && err != io.EOF {
 		r.cutTail = true
 	}
 	if r.cutHead && !r.begun {

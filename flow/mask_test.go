@@ -126,8 +126,8 @@ func BenchmarkMask(b *testing.B) {
 	}
 }
 
-// FuzzMask: what is masked is what would be replaced in an answer, and every
-// split gives the same.
+// FuzzMask: what is masked is what would be replaced in an answer, every split
+// gives the same, and a cut masks nothing less.
 func FuzzMask(f *testing.F) {
 	for _, s := range scrubSeeds() {
 		f.Add([]byte(s+"\x00\x80"+s), 3)
@@ -147,6 +147,7 @@ func FuzzMask(f *testing.F) {
 		if len(whole) != len(in) {
 			t.Fatalf("%q became %q", in, whole)
 		}
+		checkCut(t, s, buf, string(in), whole, size)
 		if bytes.ContainsAny(in, string(flow.Mask)+flow.Redacted[:1]) {
 			return // what was replaced can't be told
 		}

@@ -20,17 +20,18 @@ const (
 // [finder] it reads each character in any spelling; of an escape that is itself
 // cut, what is left is read too, if it is of a character up to U+00FF.
 type edges struct {
-	f      *finder
-	starts [256]bool // what a spelling of a word may begin with
+	f     *finder
+	first [256][][]byte // words, by the first byte of what their first character may be read as
 }
 
 func newEdges(f *finder) *edges {
 	e := &edges{f: f}
 	for _, w := range f.words {
-		e.starts[w[0]] = true
-	}
-	for _, c := range f.intros {
-		e.starts[c] = true
+		c := w[0]
+		e.first[c] = append(e.first[c], w)
+		if lead := runeUnit(rune(c), 0).c[0]; lead != c { // as Latin-1: standsFor
+			e.first[lead] = append(e.first[lead], w)
+		}
 	}
 	return e
 }
@@ -101,17 +102,32 @@ func (e *edges) eachTail(b []byte, try func(rest, tail []byte)) {
 // tail is where in b, at from or later, a word begins that goes on beyond it.
 func (e *edges) tail(b []byte, from int) int {
 	for at := max(from, len(b)-e.f.reach()); at+minEdge <= len(b); at++ {
-		if !e.starts[b[at]] {
-			continue
-		}
-		for _, w := range e.f.words {
-			steps := 8 * len(w)
-			if n, ok := beginning(b[at:], w, &steps); ok && n >= minEdge {
-				return at
-			}
+		if e.anyBegins(b[at:]) {
+			return at
 		}
 	}
 	return len(b)
+}
+
+// anyBegins says whether all of b spells the beginning of a word.
+func (e *edges) anyBegins(b []byte) bool {
+	read := [3]unit{byteUnit(b[0], 1)}
+	if begins(b[0]) {
+		read[1] = once(b)
+		read[2] = twice(b, read[1])
+	}
+	for _, u := range read {
+		if u.size == 0 {
+			continue
+		}
+		for _, w := range e.first[u.c[0]] {
+			steps := 8 * len(w)
+			if n, ok := beginning(b, w, &steps); ok && n >= minEdge {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // beginning says whether all of b spells the beginning of word, and how many

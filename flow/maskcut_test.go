@@ -189,6 +189,38 @@ func TestAFileThatBrokeOffShowsNoBeginningOfAKey(t *testing.T) {
 	}
 }
 
+// checkCut: of a file whose ends are cut every split gives the same, and what is
+// masked beside what is masked in a whole one is at its ends.
+func checkCut(t *testing.T, s *flow.Scrubber, buf []byte, in, whole string, size int) {
+	t.Helper()
+	for _, ends := range [][2]bool{{true, false}, {false, true}, {true, true}} {
+		var got [2]string
+		var n [2]int
+		for i, src := range []io.Reader{strings.NewReader(in), &chunked{bytes.NewReader([]byte(in)), size}} {
+			r := s.NewMaskReader(src, buf)
+			r.Cut(ends[0], ends[1])
+			out, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[i], n[i] = string(out), r.Redactions()
+		}
+		if got[0] != got[1] || n[0] != n[1] || len(got[0]) != len(in) {
+			t.Fatalf("%q cut %v became %q (%d), in reads of %d %q (%d)", in, ends, got[0], n[0], size, got[1], n[1])
+		}
+		head, tail := 0, len(in)
+		for ends[0] && head < len(in) && got[0][head] == flow.Mask {
+			head++
+		}
+		for ends[1] && tail > head && got[0][tail-1] == flow.Mask {
+			tail--
+		}
+		if got[0][head:tail] != whole[head:tail] {
+			t.Fatalf("%q cut %v became %q, whole %q", in, ends, got[0], whole)
+		}
+	}
+}
+
 // spellAs writes one character in one of the ways that are read.
 func spellAs(c byte, way int) string {
 	forms := []string{"%c", `\u%04x`, "%%%02X", "&#%d;", "&#x%x;", `\x%02x`, `\%03o`, "%%u%04X", "%%25%02x", `\\u%04x`, "&amp;#%d;", `\u0026#%d;`, "%%26%%23%d%%3B", "%%26%%23x%X%%3b"}
