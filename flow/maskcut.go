@@ -42,11 +42,15 @@ func (f *finder) reach() int { return f.longest + 2*maxUnit }
 // head says how many bytes at the start of b are the tail of a word.
 func (e *edges) head(b []byte) int {
 	longest := 0
+	var in *search // rest is one of two
 	e.eachTail(b, func(rest, tail []byte) {
 		if len(tail) < minEdge {
 			return
 		}
-		if n := spelled(rest, tail); n > 0 {
+		if in == nil || len(in.b) != len(rest) {
+			in = &search{f: e.f, b: rest}
+		}
+		if n := in.spelled(0, tail); n > 0 {
 			longest = max(longest, len(b)-len(rest)+n)
 		}
 	})

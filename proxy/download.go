@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -82,6 +83,11 @@ func (x *exchange) answerFile(res *http.Response) {
 		x.siteFailed(err)
 		return
 	}
+	if x.status == http.StatusPartialContent && !isOnePart(res.Header["Content-Type"]) {
+		_ = res.Body.Close()
+		x.siteFailed(errParts)
+		return
+	}
 	where, ok := x.location(res)
 	if !ok {
 		_ = res.Body.Close()
@@ -104,6 +110,19 @@ func (x *exchange) answerFile(res *http.Response) {
 		head, tail = flow.CutBy(res.Header["Content-Range"])
 	}
 	x.pour(x.scrubber(), a.body, head, tail)
+}
+
+var errParts = errors.New("the site's answer has several parts of the file, which nobody asked for")
+
+// isOnePart says whether an answer holds one part of a file. In one with several
+// the edges of the parts could not be told.
+func isOnePart(contentType []string) bool {
+	for _, v := range contentType {
+		if media, _, _ := strings.Cut(v, "/"); is(media, "multipart") {
+			return false
+		}
+	}
+	return true
 }
 
 // location is where a redirect leads the tool: to storage, or through the proxy
