@@ -95,9 +95,14 @@ func TestAHandleIsSeenWhereverItStands(t *testing.T) {
 	}
 	s := start(t, func(http.ResponseWriter, *http.Request) { t.Error("it reached the site") })
 	for _, h := range [][]string{
-		{"Cookie", "_session_id=dummy; _session_id=" + expired}, {"Cookie", "_session_id =" + expired}, {"Cookie", "_Session_id=" + expired},
-		{"Cookie", "_session_id=" + expired + strings.Repeat("A", 4096)}, {"Authorization", "Bearer\t" + expired}, {"Authorization", "Token " + expired},
-		{"Authorization", expired}, {"Authorization", "Bearer dummy", "Cookie", "_session_id=" + expired},
+		{"Cookie", "_session_id=dummy; _session_id=" + expired},
+		{"Cookie", "_session_id =" + expired},
+		{"Cookie", "_Session_id=" + expired},
+		{"Cookie", "_session_id=" + expired + strings.Repeat("A", 4096)},
+		{"Authorization", "Bearer\t" + expired},
+		{"Authorization", "Token " + expired},
+		{"Authorization", expired},
+		{"Authorization", "Bearer dummy", "Cookie", "_session_id=" + expired},
 	} {
 		for _, path := range []string{"/file_serve/attachment/1", "/api/v1/entity/shots?fields=code"} {
 			if got := s.get(path, h...); got.header.Get("Stagedoor-Refused") != string(proxy.BadHandle) {
