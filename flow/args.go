@@ -70,10 +70,6 @@ type request struct {
 
 	seen map[Touch]struct{} // nil while the touches are few
 
-	fields   []string // written so far
-	lists    []string // those of them that the answer has more of than was written
-	allModes bool     // a mode of the whole part, of an old client
-
 	inBatch            bool
 	listsFields        bool   // return_fields names one
 	user               string // a type, "" when absent
@@ -310,10 +306,8 @@ func (r *request) writeMember(name string) error {
 	case name == "return_fields" && (m == "create" || m == "update"):
 		_, err := r.paths(name, UseReturn)
 		return err
-	case name == updateMode && r.inBatch && m == "update":
-		set, err := w.setsWhole()
-		r.allModes = !set
-		return err
+	case name == "multi_entity_update_mode" && r.inBatch && m == "update":
+		return w.plain(name)
 	case name == "request_type" && r.inBatch:
 		return w.plain(name)
 	}
@@ -323,7 +317,6 @@ func (r *request) writeMember(name string) error {
 func (r *request) writtenField() error {
 	var field string
 	var value span
-	given, set := false, true
 	err := r.w.object("fields", func(name string) (err error) {
 		switch name {
 		case "field_name":
@@ -336,37 +329,17 @@ func (r *request) writtenField() error {
 			}
 			return r.path(field, UseWrite)
 		case "value":
-			given = true
 			value, err = r.w.writtenValue(r.link)
 			return err
-		case updateMode:
-			set, err = r.w.setsWhole()
-			return err
+		case "multi_entity_update_mode":
+			return r.w.plain(name)
 		}
 		return unknownMember(name)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		r.w.linkBack(field, value)
 	}
-	r.w.linkBack(field, value)
-	if r.inBatch {
-		r.fields = append(r.fields, field)
-	}
-	if !given || !set {
-		r.lists = append(r.lists, field)
-	}
-	return nil
-}
-
-// setsWhole reads what an update does to a list of links, and says whether it
-// gives the whole list.
-func (w *walker) setsWhole() (bool, error) {
-	start := len(w.out)
-	if err := w.plain(updateMode); err != nil {
-		return false, err
-	}
-	mode, _ := unquote(w.out[start:])
-	return mode == "set", nil
+	return err
 }
 
 func (r *request) link(typ string) error { return r.touch(Touch{Type: typ, Use: UseLink}) }
@@ -527,12 +500,6 @@ func (r *request) resolve() error {
 		if err := hops(c.Type, p.path, p.use, r.touch); err != nil {
 			return err
 		}
-	}
-	if r.allModes {
-		r.lists = r.fields
-	}
-	for _, f := range r.lists {
-		r.w.lists = append(r.w.lists, Touch{Type: c.Type, Field: f, Use: UseReturn})
 	}
 	switch c.Method {
 	case "note_thread_contents":

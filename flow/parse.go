@@ -78,10 +78,6 @@ type Message struct {
 	Carried
 
 	Call Call
-	// Lists are the fields that the call changes without saying what they become:
-	// lists of links that it adds to or takes from. The answer has them whole:
-	// [FilterResults].
-	Lists []Touch
 
 	arg     []byte // the checked argument, encoded again; nil when there is none
 	auth    bool   // the call goes with an auth object
@@ -155,7 +151,6 @@ func parseRPC(dec *jsontext.Decoder, body []byte, l *Links, maxDepth int) (*Mess
 	if argRaw != nil {
 		m.arg = w.out
 	}
-	m.Lists = w.lists
 	return m, nil
 }
 

@@ -124,22 +124,6 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 	default:
 		return ErrNotRecords
 	}
-	i := -1
-	return r.array(v, func(item jsontext.Value) error {
-		i++
-		switch item.Kind() {
-		case '{':
-			return r.record(item, linked, r.written(i, main))
-		case '[', '"', '0':
-			return ErrNotRecords
-		}
-		r.out = append(r.out, item...) // a part that deletes is answered without a record
-		return nil
-	})
-}
-
-// array reads an array; item must write the value.
-func (r *recordFilter) array(v jsontext.Value, item func(v jsontext.Value) error) error {
 	dec := trusted(v)
 	if _, err := dec.ReadToken(); err != nil {
 		return ErrNotRecords
@@ -149,11 +133,18 @@ func (r *recordFilter) array(v jsontext.Value, item func(v jsontext.Value) error
 		if i > 0 {
 			r.out = append(r.out, ',')
 		}
-		value, err := dec.ReadValue()
+		item, err := dec.ReadValue()
 		if err != nil {
 			return ErrNotRecords
 		}
-		if err := item(value); err != nil {
+		if k := item.Kind(); k != '{' { // a part that deletes is answered without a record
+			if k == '[' || k == '"' || k == '0' {
+				return ErrNotRecords
+			}
+			r.out = append(r.out, item...)
+			continue
+		}
+		if err := r.record(item, linked, r.written(i, main)); err != nil {
 			return err
 		}
 	}

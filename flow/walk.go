@@ -26,7 +26,6 @@ type walker struct {
 	noted    func(string) error // told of each string, where set
 	links    *Links             // turns links in written data back; nil for none
 	written  bool               // such data is read
-	lists    []Touch            // as [Message.Lists] has them
 }
 
 // newWalker reads raw with dec, which it resets.
