@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -42,14 +43,18 @@ type finder struct {
 }
 
 // wordPlaces is where words have a character: those that begin with it, and the
-// others, by the byte before it.
+// others, by the byte before it and then by reach.
 type wordPlaces struct{ first, later []wordPlace }
 
 // wordPlace is a character of a word: which word, where, and the byte beside
 // it: before it, after it where the word begins with it.
+//
+// reach is how far before it the text must be free of what may begin an escape:
+// to the begin of the word, or to the last such byte in it, if ends.
 type wordPlace struct {
-	word, at int
-	beside   byte
+	word, at, reach int32
+	beside          byte
+	ends            bool
 }
 
 // pairSet holds pairs of bytes, as block makes them.
@@ -84,7 +89,7 @@ func newFinder(words [][]byte, intros string) *finder {
 		f.addEscaped(i, w)
 	}
 	for c := range f.worth {
-		slices.SortFunc(f.escaped[c].later, func(a, b wordPlace) int { return int(a.beside) - int(b.beside) })
+		slices.SortFunc(f.escaped[c].later, func(a, b wordPlace) int { return cmp.Or(int(a.beside)-int(b.beside), int(a.reach-b.reach)) })
 		f.worth[c] = f.has(byte(c)) || c == '\\' || c == '%' || c == '&'
 		f.wide = f.wide || c >= utf8.RuneSelf && f.worth[c]
 	}
@@ -135,23 +140,34 @@ func (f *finder) nextRun(b []byte, from int) span {
 }
 
 func (f *finder) addEscaped(i int, w []byte) {
+	intro := -1 // the last one before j
 	for j, c := range w {
-		f.addPlace(c, i, j)
+		place := wordPlace{word: int32(i), at: int32(j), reach: int32(j), beside: w[max(1, j)-1]} //nolint:gosec // keys have kilobytes
+		switch {
+		case j == 0:
+			place.beside = w[1]
+		case intro >= 0:
+			place.reach, place.ends = int32(j-intro), true //nolint:gosec // at most j
+		}
+		f.addPlace(c, place)
 		if lead := runeUnit(rune(c), 0).c[0]; lead != c { // as Latin-1: standsFor
-			f.addPlace(lead, i, j)
+			f.addPlace(lead, place)
+		}
+		if bytes.IndexByte(f.intros, c) >= 0 {
+			intro = j
 		}
 	}
 }
 
-func (f *finder) addPlace(c byte, word, at int) {
-	w, places := f.words[word], &f.escaped[c]
-	if at == 0 {
-		places.first = append(places.first, wordPlace{word: word, beside: w[1]})
-		f.starts.add(c, w[1])
+func (f *finder) addPlace(c byte, place wordPlace) {
+	places := &f.escaped[c]
+	if place.at == 0 {
+		places.first = append(places.first, place)
+		f.starts.add(c, place.beside)
 		return
 	}
-	places.later = append(places.later, wordPlace{word: word, at: at, beside: w[at-1]})
-	f.follows.add(w[at-1], c)
+	places.later = append(places.later, place)
+	f.follows.add(place.beside, c)
 }
 
 // has says whether some word has a character that begins with c.
@@ -166,6 +182,7 @@ type search struct {
 	plain, esc  span // found, not yet passed; start len(b) for none
 	intro       [maxIntros]int
 	begun, done bool
+	from        int                   // no word begins before it
 	units       [keptReadings]reading // by the low bits of where they begin
 	work        int                   // escapes read and steps taken: what all of it cost
 }
@@ -186,7 +203,7 @@ func (s *search) read(p int) *reading {
 	r := &s.units[p%keptReadings]
 	if r.next != p+1 {
 		s.work++
-		*r = reading{next: p + 1, once: once(s.b[p:])}
+		r.next, r.once, r.twice.size = p+1, once(s.b[p:]), 0
 		if r.once.size > 0 {
 			r.twice = twice(s.b[p:], r.once)
 		}
@@ -237,23 +254,35 @@ func (s *search) nextPlain(from int) span {
 }
 
 func (s *search) nextEscaped(from int) span {
-	for p := s.nextIntro(from); p < len(s.b); p = s.nextIntro(p + 1) {
+	s.from = from
+	last := from - 1 // what may begin an escape; nothing before from counts
+	for p := s.nextIntro(from); p < len(s.b); last, p = p, s.nextIntro(p+1) {
 		if s.f.dull(s.b[p:]) {
 			continue
 		}
-		r := *s.read(p)
+		r := s.read(p)
 		if r.once.size == 0 {
 			continue
 		}
-		out := s.around(from, p, r.once, span{len(s.b), len(s.b)})
-		if r.twice.size > 0 {
-			out = s.around(from, p, r.twice, out)
+		out := span{len(s.b), len(s.b)}
+		two := r.twice // before r is used again
+		if s.promising(p, &r.once) {
+			out = s.around(last, p, r.once, out)
+		}
+		if s.promising(p, &two) {
+			out = s.around(last, p, two, out)
 		}
 		if out.end > out.start {
 			return out
 		}
 	}
 	return span{len(s.b), len(s.b)}
+}
+
+// promising says whether some word begins with u, the escape at p, or has it
+// behind the byte before p.
+func (s *search) promising(p int, u *unit) bool {
+	return u.size > 0 && (len(s.f.escaped[u.c[0]].first) > 0 || p > 0 && s.f.follows.has(s.b[p-1], u.c[0]))
 }
 
 // dull is the quick no for the escape at b[0]: it is none, or of a character
@@ -297,38 +326,60 @@ func (f *finder) dull16(b []byte) bool {
 }
 
 // around tries the words that have u, the first escaped character in them, at
-// p. It returns best, or what it finds that is before or longer.
-func (s *search) around(from, p int, u unit, best span) span {
-	places := &s.f.escaped[u.c[0]]
-	if len(places.first) > 0 {
-		after := s.after(p + u.size)
-		if u.n > 1 || after.may(s.f.starts, u.c[0]) {
-			for _, place := range places.first {
-				if u.n > 1 || after.has(place.beside) {
-					best = s.try(p, place.word, best)
-				}
-			}
-		}
-	}
-	if p == 0 || !s.f.follows.has(s.b[p-1], u.c[0]) {
+// p. They begin behind last, or hold what is there. It returns best, or what it
+// finds that is before or longer.
+func (s *search) around(last, p int, u unit, best span) span {
+	best = s.beginning(p, u, best)
+	if p == 0 {
 		return best
 	}
-	before := s.b[p-1]
-	i, _ := slices.BinarySearchFunc(places.later, before, func(w wordPlace, c byte) int { return int(w.beside) - int(c) })
-	for ; i < len(places.later) && places.later[i].beside == before; i++ {
-		place := places.later[i]
-		start := p - place.at
+	places, before := s.f.escaped[u.c[0]].later, s.b[p-1]
+	i, _ := slices.BinarySearchFunc(places, before, func(w wordPlace, c byte) int { return int(w.beside) - int(c) })
+	for ; i < len(places) && places[i].beside == before; i++ {
+		place := &places[i]
+		if int(place.reach) > p-last {
+			break
+		}
 		s.work++
-		if start >= from && bytes.Equal(s.b[start:p], s.f.words[place.word][:place.at]) {
-			best = s.try(start, place.word, best)
+		start := p - int(place.at)
+		if start < s.from || place.ends != (int(place.reach) == p-last) {
+			continue
+		}
+		w := s.f.words[place.word]
+		if !bytes.Equal(s.b[start:p], w[:place.at]) {
+			continue
+		}
+		if place.ends { // what is there may be an escape too
+			best = s.try(start, w, 0, best)
+		} else {
+			best = s.try(start, w, int(place.at), best)
 		}
 	}
 	return best
 }
 
-// try looks for a word at start.
-func (s *search) try(start, word int, best span) span {
-	end := s.spelled(start, s.f.words[word])
+// beginning is around for the words that begin with u.
+func (s *search) beginning(p int, u unit, best span) span {
+	places := s.f.escaped[u.c[0]].first
+	if len(places) == 0 {
+		return best
+	}
+	after := s.after(p + int(u.size))
+	if u.n == 1 && !after.may(s.f.starts, u.c[0]) {
+		return best
+	}
+	for _, place := range places {
+		if u.n > 1 || after.has(place.beside) {
+			best = s.try(p, s.f.words[place.word], 0, best)
+		}
+	}
+	return best
+}
+
+// try looks for word at start, of which known bytes are known to be there.
+func (s *search) try(start int, word []byte, known int, best span) span {
+	steps := 8 * len(word)
+	end := s.spelledFrom(start+known, word[known:], &steps)
 	if end > 0 && (start < best.start || start == best.start && end > best.end) {
 		return span{start, end}
 	}

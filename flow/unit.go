@@ -15,15 +15,17 @@ const maxUnit = 16
 // unit is one character of a text as it was written, read back.
 type unit struct {
 	c    [utf8.UTFMax]byte // its UTF-8
-	n    int               // bytes of c
-	size int               // bytes of the text; 0 for none
+	n    uint8             // bytes of c
+	size uint8             // bytes of the text, at most maxUnit; 0 for none
 }
 
-func byteUnit(c byte, size int) unit { return unit{c: [utf8.UTFMax]byte{c}, n: 1, size: size} }
+func byteUnit(c byte, size int) unit {
+	return unit{c: [utf8.UTFMax]byte{c}, n: 1, size: uint8(size)} //nolint:gosec // at most maxUnit
+}
 
 func runeUnit(r rune, size int) unit {
-	u := unit{size: size}
-	u.n = utf8.EncodeRune(u.c[:], r)
+	u := unit{size: uint8(size)}            //nolint:gosec // at most maxUnit
+	u.n = uint8(utf8.EncodeRune(u.c[:], r)) //nolint:gosec // at most 4
 	return u
 }
 
@@ -49,23 +51,45 @@ func once(b []byte) unit {
 // twice reads an escape that was escaped once more: %2541, \\u0041,
 // \u0026quot;, &amp;lt;. first is what once read.
 func twice(b []byte, first unit) unit {
-	if first.n != 1 || !begins(first.c[0]) || first.c[0] == '+' || first.size == len(b) {
+	size := int(first.size)
+	if first.n != 1 || !begins(first.c[0]) || first.c[0] == '+' || size == len(b) {
 		return unit{}
 	}
-	second, size := inner(b[first.size:])
+	second, n := inner(b[size:])
+	most := maxUnit // of the inner text, how much is needed
 	switch c := first.c[0]; {
-	case c == '\\' && second != 'u' && second != 'x' && !isOctal(second):
-		return byteUnit(escaped(second), first.size+size)
-	case c == '%' && !isHex(second) && second != 'u', c == '&' && strings.IndexByte(entityStarts, second) < 0:
-		return unit{}
+	case c == '&':
+		if strings.IndexByte(entityStarts, second) < 0 {
+			return unit{}
+		}
+	case second == 'u':
+		most = len(`\ud83d\ude00`)
+	case c == '%':
+		if !isHex(second) {
+			return unit{}
+		}
+		most = len("%41")
+	case second == 'x' || isOctal(second):
+		most = len(`\x41`)
+	default:
+		return byteUnit(escaped(second), size+n)
 	}
+	return again(b, first, most)
+}
+
+// again reads what first begins: most bytes of it, each of them escaped or not.
+func again(b []byte, first unit, most int) unit {
 	// The inner text, and where in b each byte of it ends.
-	text, ends := [maxUnit]byte{first.c[0]}, [maxUnit + 1]int{1: first.size}
+	text, ends := [maxUnit]byte{first.c[0]}, [maxUnit + 1]uint8{1: first.size}
 	n := 1
-	for i := first.size; n < maxUnit && i < min(len(b), maxUnit); n++ {
+	for i := int(first.size); n < most && i < min(len(b), maxUnit); n++ {
 		c, size := inner(b[i:])
 		i += size
-		text[n], ends[n+1] = c, i
+		text[n], ends[n+1] = c, uint8(i) //nolint:gosec // at most twice maxUnit
+		if c == ';' && text[0] == '&' {
+			n++
+			break
+		}
 	}
 	u := once(text[:n])
 	u.size = ends[u.size]
@@ -76,7 +100,7 @@ func twice(b []byte, first unit) unit {
 func inner(b []byte) (c byte, size int) {
 	if b[0] != '+' && begins(b[0]) {
 		if u := once(b); u.n == 1 {
-			return u.c[0], u.size
+			return u.c[0], int(u.size)
 		}
 	}
 	return b[0], 1
@@ -248,15 +272,10 @@ func unhex(b []byte) (rune, bool) {
 	return v, len(b) > 0
 }
 
-// spelled matches word at p, reading each character of it in any spelling, mixed
-// at will. end is 0 where it is not there.
-func (s *search) spelled(p int, word []byte) (end int) {
-	steps := 8 * len(word)
-	return s.spelledFrom(p, word, &steps)
-}
-
-// spelledFrom tries every reading of each unit, since &amp;amp; may be what is
-// left of & escaped twice or of &amp; escaped once. steps bounds that for keys
+// spelledFrom matches word at p, reading each character of it in any spelling,
+// mixed at will. It tries every reading of each unit, since &amp;amp; may be what is
+// left of & escaped twice or of &amp; escaped once. end is 0 where word is not
+// there. steps bounds that for keys
 // and texts of nothing but such units.
 func (s *search) spelledFrom(p int, word []byte, steps *int) (end int) {
 	for len(word) > 0 && p < len(s.b) {
@@ -287,9 +306,9 @@ func (s *search) spelledAny(p int, word []byte, steps *int) (end int) {
 			continue
 		}
 		if n == len(word) {
-			return p + u.size
+			return p + int(u.size)
 		}
-		if end = s.spelledFrom(p+u.size, word[n:], steps); end > 0 {
+		if end = s.spelledFrom(p+int(u.size), word[n:], steps); end > 0 {
 			return end
 		}
 	}
@@ -302,7 +321,7 @@ func (u unit) standsFor(word []byte) int {
 		return 0
 	}
 	if bytes.HasPrefix(word, u.c[:u.n]) {
-		return u.n
+		return int(u.n)
 	}
 	if c, ok := u.latin1(); ok && word[0] == c {
 		return 1
