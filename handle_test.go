@@ -412,6 +412,44 @@ func TestAHandleActsAsTheLoginItWasGivenFor(t *testing.T) {
 	}
 }
 
+// On a listener with several scripts a handle says whose it is, where nothing
+// else can.
+func TestAHandleNamesItsScript(t *testing.T) {
+	t.Parallel()
+	site := fileSite(t)
+	const openerKey = "another k3y of this site, 0123456789"
+	site.AddScript("scene-opener-2026", openerKey, flowsite.RoleAdmin())
+	path := filepath.Join(t.TempDir(), "opener.json")
+	write(t, path, 0o600, fmt.Sprintf(`{"script_name":"scene-opener-2026","api_key":%q}`, openerKey))
+	config := strings.Replace(scriptConfig(site, "file: "+keyFile(t), handleKey(t)), "identity: none", "identity: none, shared: true", 1)
+	s := serve(t, config+placeRules+"  scene-opener:\n    file: "+path+"\n    allow: [{read: Shot}, {download: Attachment}]\n")
+	a := s.ask("tools", rpcRequest("get_session_token", `{"script_name":"scene-opener","script_key":"x"}`, ""))
+	opener, bearer := textAt(t, a.Body, "results", "session_id"), s.tokens("grant_type=client_credentials&client_id=scene-opener&client_secret=x").Access
+	for _, p := range places() {
+		if !strings.Contains(p.Name, "object") && p.Name != "a cookie" && p.Name != "a bearer" || strings.Contains(p.Name, "beside") {
+			continue // what scene-opener may not do, and what names another
+		}
+		for _, token := range []string{opener, bearer} {
+			site.ResetRecord()
+			a := s.ask("tools", p.With(token))
+			all := seen(site)
+			if a.refused() != "" || len(all) != 1 || all[0].Script != "scene-opener-2026" {
+				t.Errorf("%s: the site saw %v: %s", p.Name, all, a)
+			}
+		}
+		if a := s.ask("tools", p.With("dummy")); a.refused() != "script_unnamed" {
+			t.Errorf("%s, with no name: %s", p.Name, a)
+		}
+	}
+	// The name of another beside it is refused, or changes nothing.
+	site.ResetRecord()
+	both := rpcRequest("update", fmt.Sprintf(`{"script_name":"comp-publisher","script_key":"x","session_token":%q}`, opener), `{"type":"Shot","id":1,"fields":[{"field_name":"description","value":"a"}]}`)
+	if a := s.ask("tools", both); a.refused() == "" {
+		t.Errorf("a handle beside the name of another script: %s", a)
+	}
+	wantUntouched(t, site, "with two names")
+}
+
 // However many downloads wait for a session, the site is asked for one.
 func TestASessionIsFetchedOnceForAllWhoWait(t *testing.T) {
 	t.Parallel()

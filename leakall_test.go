@@ -93,7 +93,7 @@ func (g *gossip) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.remember(rec.Body.Bytes())
 		how = nil
 	}
-	g.note(r)
+	g.note()
 	body := rec.Body.Bytes()
 	maps.Copy(w.Header(), rec.Header())
 	status := rec.Code
@@ -159,7 +159,8 @@ func (g *gossip) known() []string {
 	return slices.Clone(g.secrets)
 }
 
-func (g *gossip) note(r *http.Request) {
+// note counts the answer to what the stand-in has just received.
+func (g *gossip) note() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := g.Received()
@@ -167,7 +168,6 @@ func (g *gossip) note(r *http.Request) {
 		last := all[len(all)-1]
 		g.kinds[last.Kind+" "+last.Method]++
 	}
-	_ = r
 }
 
 // whispers are the spellings in which a secret is repeated.
@@ -199,6 +199,10 @@ func (m *manner) gossip(w http.ResponseWriter, r *http.Request, secrets []string
 		}
 	}
 	for i, s := range secrets {
+		h.Set("Link", "</a?k="+url.QueryEscape(s)+">; rel=preload") // before the answer, and after it
+		w.WriteHeader(http.StatusEarlyHints)
+		h.Set(http.TrailerPrefix+"X-Gossip-"+strconv.Itoa(i), s)
+		h.Del("Link")
 		for _, name := range []string{"Content-Language", "Content-Disposition", "Etag", "Last-Modified", "Retry-After", "Link", "Warning", "Www-Authenticate", "X-Request-Id", "Server"} {
 			h.Add(name, whispers(s, true)[i%4])
 		}
