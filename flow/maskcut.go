@@ -50,7 +50,8 @@ func (e *edges) head(b []byte) int {
 		if in == nil || len(in.b) != len(rest) {
 			in = &search{f: e.f, b: rest}
 		}
-		if n := in.spelled(0, tail); n > 0 {
+		steps := 8 * len(tail)
+		if n := in.spelledFrom(0, tail, &steps); n > 0 {
 			longest = max(longest, len(b)-len(rest)+n)
 		}
 	})
@@ -240,7 +241,11 @@ func cutUnits(b []byte) []unit {
 		text = append(append(text[:0], begun...), b...)
 		first := once(text)
 		for _, u := range [2]unit{first, twice(text, first)} {
-			if u.size -= len(begun); u.size > 0 && !slices.Contains(units, u) {
+			if int(u.size) <= len(begun) {
+				continue
+			}
+			u.size -= uint8(len(begun)) //nolint:gosec // just compared
+			if !slices.Contains(units, u) {
 				units = append(units, u)
 			}
 		}

@@ -275,8 +275,7 @@ func unhex(b []byte) (rune, bool) {
 // spelledFrom matches word at p, reading each character of it in any spelling,
 // mixed at will. It tries every reading of each unit, since &amp;amp; may be what is
 // left of & escaped twice or of &amp; escaped once. end is 0 where word is not
-// there. steps bounds that for keys
-// and texts of nothing but such units.
+// there. steps bounds that for keys and texts of nothing but such units.
 func (s *search) spelledFrom(p int, word []byte, steps *int) (end int) {
 	for len(word) > 0 && p < len(s.b) {
 		s.work++
