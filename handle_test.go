@@ -320,6 +320,28 @@ func TestTheHandleKeyIsKeptByDefault(t *testing.T) {
 	}
 }
 
+// A reload that can't read the key, or doesn't find it, keeps the one in force:
+// a new one would make void what tools hold.
+func TestAReloadKeepsTheHandleKey(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "handle.key")
+	s := door(t, startSite(t, flowsite.Options{}), fmt.Sprintf("handles: {file: %q}\n", path), placeRules)
+	token := s.sessionHandle("tools")
+	for i, spoil := range []func() error{
+		func() error { return os.Chmod(path, 0o644) }, //nolint:gosec // which is what is wrong with it
+		func() error { return os.Remove(path) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		s.Signal(syscall.SIGHUP)
+		s.AwaitLog([]string{"the handle key can't be read now", "the file of the handle key can't be looked at"}[i])
+		if a := s.ask("tools", places()[0].With(token)); a.refused() != "" {
+			t.Errorf("after a reload: %s", a)
+		}
+	}
+}
+
 // A key in Vault is shared: what one proxy gave out another takes.
 func TestProxiesShareAHandleKeyInVault(t *testing.T) {
 	t.Parallel()

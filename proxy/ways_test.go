@@ -567,3 +567,43 @@ func TestA401OfAnotherKindIsTheSitesOwnAnswer(t *testing.T) {
 		t.Errorf("%+v", e[len(e)-1])
 	}
 }
+
+// formSite takes forms with one key only.
+func formSite(key string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseMultipartForm(8 << 20) // reads both kinds
+		if r.FormValue("script_key") != key {
+			_, _ = io.WriteString(w, "0:Can't authenticate script 'pub-2026'")
+			return
+		}
+		_, _ = io.WriteString(w, "1:42")
+	}
+}
+
+func TestAFormGoesAgainWithAKeyThatHasChanged(t *testing.T) {
+	s := start(t, formSite(key2))
+	s.keys.next = &secret.Credential{SiteName: "pub-2027", Key: secret.FromString(key2), Version: "2"}
+	const form = "entities=Version_1&source_entity=Version_2&filmstrip_thumbnail=False&script_name=pub&script_key=x"
+	got := s.do(http.MethodPost, "/upload/share_thumbnail", form, "Content-Type", "application/x-www-form-urlencoded")
+	if got.header.Get("Stagedoor-Refused") != string(proxy.NoRule) {
+		t.Fatalf("%+v", got)
+	}
+	const link = "upload_type=Attachment&filename=a.mov&multipart_upload=False&script_name=pub&script_key=x"
+	got = s.do(http.MethodPost, "/upload/api_get_upload_link_info", link, "Content-Type", "application/x-www-form-urlencoded")
+	if got.status != 200 || got.body != "1:42" || len(s.received()) != 2 {
+		t.Errorf("sent %d times: %+v", len(s.received()), got)
+	}
+}
+
+func TestAFileWhoseKeyIsRefusedHasTheSourceAsked(t *testing.T) {
+	s := start(t, formSite(key2))
+	s.keys.next = &secret.Credential{SiteName: "pub-2027", Key: secret.FromString(key2), Version: "2"}
+	contentType, body := formFile(t, "sg_uploaded_movie", 1<<20)
+	got := s.do(http.MethodPost, "/upload/upload_file", string(body), "Content-Type", contentType)
+	if got.status != 200 || got.header.Get("Stagedoor-Refused") != string(proxy.KeyRefused) || !strings.Contains(got.body, "send the file again") || strings.Contains(got.body, "pub-2026") {
+		t.Errorf("%+v", got)
+	}
+	if got := s.do(http.MethodPost, "/upload/upload_file", string(body), "Content-Type", contentType); got.body != "1:42" {
+		t.Errorf("with the new key: %+v", got)
+	}
+}
