@@ -35,6 +35,8 @@ type linkSearch struct {
 	final bool // b ends where the text does
 
 	esc, escN int // the next two slashes that are both \u002f; up to where that was looked for
+
+	objects []linkObject // known so far: objectBefore
 }
 
 // verdict is what is known of one place of a text.
@@ -50,16 +52,21 @@ const (
 // what it becomes. Where there is none, link is nil, and b is decided on up to
 // stop.
 func (s *linkSearch) next(from int) (at span, link []byte, stop int) {
-	last := -1 // the quote tried before
+	last := -1              // the quote tried before
+	quote, seen := -1, from // the last quote before seen
 	for p := from; ; {
 		p = s.slashes(p)
 		if p < 0 {
 			break
 		}
 		lo := max(from, p-maxLinkStart)
-		q := bytes.LastIndexByte(s.b[lo:p], '"')
-		if q >= 0 && lo+q != last {
-			last = lo + q
+		begin := max(lo, seen)
+		if i := bytes.LastIndexByte(s.b[begin:p], '"'); i >= 0 {
+			quote = begin + i
+		}
+		seen = p
+		if quote >= lo && quote != last {
+			last = quote
 			end, link, v := s.link(last)
 			switch v {
 			case isLink:
@@ -144,7 +151,7 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 		return 0, nil, v
 	}
 	lo, hi := max(0, q-maxLinkObject), min(len(s.b), q+maxLinkObject)
-	kind, name := linkKind(s.b[lo:q])
+	kind, name := s.linkKind(lo, q)
 	if kind == "" {
 		return 0, nil, noLink
 	}
@@ -166,14 +173,14 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 		return 0, nil, noLink
 	}
 	if kind == linkMember {
-		open := lo + objectBefore(s.b[lo:lo+name])
-		if open < lo {
+		o := s.objectBefore(lo, lo+name)
+		if o == nil {
 			return 0, nil, noLink
 		}
-		switch web, v := webObject(s.b[open+1 : hi]); {
+		switch v := o.members.read(s.b[:hi]); {
 		case v == undecided:
 			return 0, nil, more
-		case web || v == noLink:
+		case o.members.web || v == noLink:
 			return 0, nil, noLink
 		}
 	}
@@ -203,11 +210,12 @@ func (s *linkSearch) mayBeSites(i int) verdict {
 	return whether(strings.EqualFold(string(head), site), isLink)
 }
 
-// linkKind says what kind of link is the value that begins behind b, by its
+// linkKind says what kind of link is the value that begins at q, by its
 // member's name: "url", "image" for a picture's, "links" for a member of links
-// in an answer of REST, "" for none. name is where the name begins in b.
-func linkKind(b []byte) (kind string, at int) {
-	name, at := nameBefore(b)
+// in an answer of REST, "" for none. name is where the name begins, from lo on,
+// where the search begins.
+func (s *linkSearch) linkKind(lo, q int) (kind string, at int) {
+	name, at := nameBefore(s.b[lo:q])
 	switch dot := strings.LastIndexByte(name, '.'); {
 	case name[dot+1:] == linkMember:
 		return linkMember, at
@@ -216,8 +224,7 @@ func linkKind(b []byte) (kind string, at int) {
 	case dot >= 0 && isTransfer(name[dot+1:]) && isLinksName(name[:dot]):
 		return "links", at
 	case isTransfer(name):
-		open := objectBefore(b[:at])
-		if parent, _ := nameBefore(b[:max(0, open)]); open >= 0 && isLinksName(parent) {
+		if o := s.objectBefore(lo, lo+at); o != nil && o.isLinks(s.b, lo) {
 			return "links", at
 		}
 	}
@@ -269,75 +276,6 @@ func stringBefore(b []byte) int {
 		}
 		if (end-run)%2 == 0 {
 			return end
-		}
-	}
-}
-
-// objectBefore finds the brace of the object that is open at the end of b, which
-// is outside of strings; -1 where b does not hold it.
-func objectBefore(b []byte) int {
-	depth := 0
-	for i := len(b) - 1; i >= 0; i-- {
-		switch b[i] {
-		case '"':
-			start := stringBefore(b[:i+1])
-			if start < 0 {
-				return -1
-			}
-			i = start
-		case '}', ']':
-			depth++
-		case '{', '[':
-			if depth == 0 {
-				if b[i] == '[' {
-					return -1
-				}
-				return i
-			}
-			depth--
-		}
-	}
-	return -1
-}
-
-// webObject reads the members of an object, from behind its brace to its end.
-// web says that its link_type is web, the verdict noLink that it is no object
-// of JSON.
-func webObject(b []byte) (web bool, v verdict) {
-	for i := 0; ; i++ {
-		i = skipSpace(b, i)
-		if i == len(b) {
-			return false, undecided
-		}
-		if b[i] != '"' {
-			return web, whether(b[i] == '}', isLink)
-		}
-		name := b[i:min(len(b), endOfString(b, i+1)+1)]
-		i = skipSpace(b, i+len(name))
-		if i == len(b) {
-			return false, undecided
-		}
-		if b[i] != ':' {
-			return false, noLink
-		}
-		i = skipSpace(b, i+1)
-		size, done := new(valueSkipper).feed(b[i:])
-		if !done {
-			return false, undecided
-		}
-		key, _ := unquote(name)
-		if key == "link_type" {
-			typ, _ := unquote(b[i : i+size])
-			web = web || typ == "web"
-		}
-		i = skipSpace(b, i+size)
-		switch {
-		case i == len(b):
-			return false, undecided
-		case b[i] == '}':
-			return web, isLink
-		case b[i] != ',':
-			return false, noLink
 		}
 	}
 }
@@ -414,6 +352,7 @@ func (r *linkReader) through(p []byte) (n int) {
 	}
 	r.b = r.buf[:copy(r.buf, text[decided-maxLinkObject:])]
 	r.from, r.esc, r.escN = maxLinkObject, 0, 0
+	r.objects = r.objects[:0]
 	return decided
 }
 
@@ -423,6 +362,7 @@ func (r *linkReader) fill(src io.Reader) error {
 		r.b = r.buf[:copy(r.buf, r.b[drop:])]
 		r.from -= drop
 		r.esc, r.escN = max(0, r.esc-drop), max(0, r.escN-drop)
+		r.objects = r.objects[:0]
 	}
 	n, err := src.Read(r.buf[len(r.b):])
 	r.b = r.buf[:len(r.b)+n]
