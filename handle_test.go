@@ -90,7 +90,7 @@ func fileSite(t *testing.T) *theSite {
 }
 
 // aText is what is in that file.
-var aText = strings.Repeat("0123456789", 1000)
+var aText = strings.Repeat("<p>a line of text;\n", 500)
 
 // A handle has the shape of the tokens that clients look into, and nothing in
 // it that opens anything else.
