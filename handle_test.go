@@ -328,7 +328,7 @@ func TestAReloadKeepsTheHandleKey(t *testing.T) {
 	s := door(t, startSite(t, flowsite.Options{}), fmt.Sprintf("handles: {file: %q}\n", path), placeRules)
 	token := s.sessionHandle("tools")
 	for i, spoil := range []func() error{
-		func() error { return os.Chmod(path, 0o644) }, //nolint:gosec // which is what is wrong with it
+		func() error { return os.Chmod(path, 0o644) },
 		func() error { return os.Remove(path) },
 	} {
 		if err := spoil(); err != nil {

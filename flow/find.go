@@ -147,7 +147,7 @@ func (f *finder) addEscaped(i int, w []byte) {
 		case j == 0:
 			place.beside = w[1]
 		case intro >= 0:
-			place.reach, place.ends = int32(j-intro), true //nolint:gosec // at most j
+			place.reach, place.ends = int32(j-intro), true
 		}
 		f.addPlace(c, place)
 		if lead := runeUnit(rune(c), 0).c[0]; lead != c { // as Latin-1: standsFor
