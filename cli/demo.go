@@ -72,6 +72,7 @@ func (c *commands) runDemo(ctx context.Context, once bool) (err error) {
 Try it (pip install shotgun_api3):
   python3 -c 'from shotgun_api3 import Shotgun; print(Shotgun("http://%[1]s", "%[2]s", "x").find("Shot", [], ["code"]))'
   curl -s %[1]s/api3/json -H 'content-type: application/json' -d '{"method_name":"info","params":[]}'
+  curl -s '%[1]s/api/v1/entity/shots?fields=code'
 Ctrl-C ends it.
 `, d.addr, demoScript)
 	<-ctx.Done()
@@ -101,6 +102,7 @@ func (c *commands) startDemo(ctx context.Context) (*demo, error) {
 	if d.server, err = d.site.Start(); err != nil {
 		return nil, err
 	}
+	d.site.SetURL(d.server.URL)
 	cfg, site, err := demoParts(ctx, d.server)
 	if err != nil {
 		return nil, errors.Join(err, d.server.Close())
