@@ -24,6 +24,7 @@ func (s *linkSearch) objectBefore(lo, end int) *linkObject {
 	o := linkObject{end: end, lo: lo, open: -1}
 	depth, i := 0, end
 	for i > lo && o.open < 0 {
+		s.work++
 		if known, ok := s.known(lo, i); ok {
 			switch {
 			case known.open < lo:

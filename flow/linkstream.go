@@ -37,6 +37,7 @@ type linkSearch struct {
 	esc, escN int // the next two slashes that are both \u002f; up to where that was looked for
 
 	objects []linkObject // known so far: objectBefore
+	work    int          // bytes looked at around links and for slashes: what all of it cost
 }
 
 // verdict is what is known of one place of a text.
@@ -91,10 +92,13 @@ func (s *linkSearch) slashes(from int) int {
 	esc := s.escapedSlashes(from)
 	for i := from; i < len(b); i++ {
 		// No further: else a text of \u002f alone is searched once for each pair.
-		n := bytes.IndexByte(b[i:max(i, min(len(b), esc+1))], '/')
+		near := b[i:max(i, min(len(b), esc+1))]
+		n := bytes.IndexByte(near, '/')
 		if n < 0 {
+			s.work += len(near)
 			break
 		}
+		s.work += n
 		if i += n; i+1 < len(b) && b[i+1] == '/' {
 			return i
 		}
@@ -177,7 +181,10 @@ func (s *linkSearch) link(q int) (end int, link []byte, v verdict) {
 		if o == nil {
 			return 0, nil, noLink
 		}
-		switch v := o.members.read(s.b[:hi]); {
+		s.work -= o.members.at
+		v := o.members.read(s.b[:hi])
+		s.work += o.members.at
+		switch {
 		case v == undecided:
 			return 0, nil, more
 		case o.members.web || v == noLink:

@@ -273,9 +273,9 @@ func unhex(b []byte) (rune, bool) {
 }
 
 // spelledFrom matches word at p, reading each character of it in any spelling,
-// mixed at will. It tries every reading of each unit, since &amp;amp; may be what is
-// left of & escaped twice or of &amp; escaped once. end is 0 where word is not
-// there. steps bounds that for keys and texts of nothing but such units.
+// mixed at will; end is 0 where it is not there. It tries every reading of each
+// unit, since &amp;amp; may be what is left of & escaped twice or of &amp;
+// escaped once. steps bounds that for keys and texts of nothing but such units.
 func (s *search) spelledFrom(p int, word []byte, steps *int) (end int) {
 	for len(word) > 0 && p < len(s.b) {
 		s.work++
@@ -330,7 +330,7 @@ func (u unit) standsFor(word []byte) int {
 
 // latin1 is the one byte of a text in UTF-8 that \u00e9 may also stand for, when
 // it was taken for Latin-1.
-func (u unit) latin1() (byte, bool) {
+func (u *unit) latin1() (byte, bool) {
 	if u.n == 2 {
 		if r, _ := utf8.DecodeRune(u.c[:2]); r < 0x100 {
 			return byte(r), true //nolint:gosec // just compared
