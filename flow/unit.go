@@ -330,7 +330,7 @@ func (u unit) standsFor(word []byte) int {
 
 // latin1 is the one byte of a text in UTF-8 that \u00e9 may also stand for, when
 // it was taken for Latin-1.
-func (u *unit) latin1() (byte, bool) {
+func (u unit) latin1() (byte, bool) {
 	if u.n == 2 {
 		if r, _ := utf8.DecodeRune(u.c[:2]); r < 0x100 {
 			return byte(r), true //nolint:gosec // just compared
