@@ -46,6 +46,10 @@ func handleKeys(cfg *config.Config, keys keySource, was handle.Keys, getenv func
 			}
 		}
 	}
+	if old, ok := was.(fromFile); ok {
+		logger.Warn("the folder of the handle key can't be looked at; the key in force stays", slog.Any("error", err))
+		return old, nil
+	}
 	logger.Warn("handles end with this process: their key can't be kept; set handles: {file: PATH}, or handles: {memory: true} if that is meant", slog.Any("error", err))
 	return memoryKey(was)
 }

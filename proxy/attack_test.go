@@ -3,10 +3,14 @@ package proxy_test
 import (
 	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +149,101 @@ func TestPartsOfAFileDoNotTellASession(t *testing.T) {
 	for _, all := range []string{"bytes=8-9", "bytes=8-23,24-50", "bytes=-3"} {
 		if got := s.get("/file_serve/attachment/12", "Range", all); got.status != 200 || strings.Contains(got.body, session1) {
 			t.Errorf("%s: %+v", all, got)
+		}
+	}
+}
+
+func TestTheSitesWordsAreScrubbedBeforeTheyAreCut(t *testing.T) {
+	for at := 150; at < 210; at++ {
+		s := start(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, strings.Repeat("x", at)+key1+" more")
+		})
+		const form = "upload_type=Attachment&filename=a.mov&multipart_upload=False&script_name=pub&script_key=x"
+		got := s.do(http.MethodPost, "/upload/api_get_upload_link_info", form, "Content-Type", "application/x-www-form-urlencoded")
+		if got.status != 200 || !strings.HasPrefix(got.body, "0:Stagedoor: the site refused") || strings.Contains(got.body, key1[:8]) {
+			t.Fatalf("at %d: %+v", at, got)
+		}
+	}
+}
+
+func TestNoSessionOfAScriptIsToldHoweverManyThereAre(t *testing.T) {
+	var mu sync.Mutex
+	var tokens []string
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path == "/api3/json" {
+			tokens = append(tokens, "0123456789abcdef-session-"+strconv.Itoa(len(tokens)))
+			answering(`{"results":{"session_id":"`+tokens[len(tokens)-1]+`"}}`)(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, strings.Join(tokens, " "))
+	})
+	handles := make([]string, 12)
+	for i := range handles {
+		h, err := testHandles().Sign(handle.Handle{Script: "pub", Listener: "local", Use: handle.UseSession, UUID: strconv.Itoa(i), Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		handles[i] = h
+	}
+	for range 2 {
+		for _, h := range handles {
+			if got := s.get("/file_serve/attachment/1", "Cookie", "_session_id="+h); got.status != 200 || strings.Contains(got.body, "-session-") {
+				t.Fatalf("%+v", got)
+			}
+		}
+	}
+	if len(tokens) != len(handles) {
+		t.Errorf("%d sessions for %d", len(tokens), len(handles))
+	}
+}
+
+func TestA401WithoutAReasonIsTakenForADeadToken(t *testing.T) {
+	for _, body := range []string{"", "<html>", `{"errors":[{"code":null}]}`} {
+		var minted atomic.Int32
+		s := start(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/auth/access_token") {
+				minted.Add(1)
+				restSite("")(w, r)
+				return
+			}
+			if minted.Load() > 1 {
+				answering(`{"data":[]}`)(w, r)
+				return
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, body)
+		})
+		if got := s.get("/api/v1/entity/shots?fields=code"); got.status != 200 || minted.Load() != 2 {
+			t.Errorf("%q: %d tokens, %+v", body, minted.Load(), got)
+		}
+	}
+}
+
+func TestALoginBySAMLIsNoFile(t *testing.T) {
+	site := &fileSite{tokens: []string{session1}, serve: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "https://idp.example.com/sso?SAMLRequest=a&SigAlg=b&Signature=c&Expires=1&AWSAccessKeyId=d")
+		w.WriteHeader(http.StatusFound)
+	}}
+	s := start(t, site.ServeHTTP)
+	if got := s.get("/file_serve/attachment/12"); got.header.Get("Location") != "" || got.header.Get("Stagedoor-Refused") != string(proxy.KeyRefused) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnAnswerThatCanNotBeReadIsNotQuotedInTheLog(t *testing.T) {
+	for _, head := range []string{"Transfer-Encoding: " + bearer1, "Content-Length: " + bearer1, bearer1} {
+		s := start(t, nil, startRaw(t, func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"+head+"\r\n\r\n")
+		}))
+		if got := s.get("/api/v1/entity/shots?fields=code"); got.status == 200 {
+			t.Errorf("%+v", got)
+		}
+		if logs := s.logs.String(); strings.Contains(logs, bearer1[:20]) || !strings.Contains(logs, "can't be read as HTTP") {
+			t.Errorf("%s: %s", head, logs)
 		}
 	}
 }

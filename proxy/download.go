@@ -64,11 +64,11 @@ func isLoginPage(res *http.Response) bool {
 		return false
 	}
 	u, err := url.Parse(res.Header.Get("Location"))
-	path := ""
-	if err == nil {
-		path = strings.ToLower(u.Path)
+	if err != nil {
+		return false
 	}
-	return strings.HasPrefix(path, "/user/login") || strings.HasPrefix(path, "/saml/")
+	path := strings.ToLower(u.Path)
+	return strings.HasPrefix(path, "/user/login") || strings.HasPrefix(path, "/saml/") || isSSO(u)
 }
 
 // answerFile hands a file on as it comes, or says where it is.

@@ -460,10 +460,12 @@ const maxLogged = 300
 func (x *exchange) plain(err error) string {
 	text, n := x.scrubber().String(err.Error())
 	x.redacted += n
-	if strings.Contains(text, "malformed") {
-		// What net/http can't read it quotes: it may be a session that nobody here
-		// has seen before.
-		return "the site's answer can't be read as HTTP"
+	// What net/http can't read it quotes: it may be a session that nobody here
+	// has seen before.
+	for _, quotes := range []string{"malformed", "transfer encoding", "Content-Length", `"`} {
+		if strings.Contains(text, quotes) {
+			return "the site's answer can't be read as HTTP"
+		}
 	}
 	return text[:min(len(text), maxLogged)]
 }
@@ -525,10 +527,11 @@ func isLogin(status int, location string) bool {
 }
 
 func (x *exchange) scrubber() *flow.Scrubber {
-	if x.session != nil && !x.p.scrubs.has(x.scriptName, x.session.token) {
-		return x.session.scrubber(x.cred) // many logins take turns
+	var token secret.Value
+	if x.session != nil {
+		token = x.session.token
 	}
-	return x.p.scrubs.get(x.scriptName, x.cred)
+	return x.p.scrubs.get(x.scriptName, x.cred, token)
 }
 
 // links says where the site's files are for this tool.

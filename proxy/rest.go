@@ -67,11 +67,11 @@ func (x *exchange) bearerRefused(res *http.Response) (done bool) {
 		return false
 	}
 	a, err := x.open(res)
-	switch {
-	case err != nil:
+	if err != nil {
 		x.siteFailed(err)
 		return true
-	case flow.ReadErrors(a.head) != flow.FaultAuth:
+	}
+	if code := flow.ReadErrors(a.head); code != 0 && code != flow.FaultAuth {
 		x.answer(a)
 		return true
 	}

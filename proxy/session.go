@@ -22,7 +22,7 @@ import (
 const (
 	// maxSessions is how many sessions and tokens of one script are kept; the one
 	// that was used longest ago goes.
-	maxSessions = 64
+	maxSessions = 16
 	// maxMinted is the longest answer that a session is read from, in bytes.
 	maxMinted = 64 << 10
 	// sessionLife is how long a session is used before another is asked for. The
@@ -59,15 +59,6 @@ type session struct {
 	key   secret.Value // the script's key that it was obtained with
 	until time.Time
 	used  time.Time
-
-	once  sync.Once
-	scrub *flow.Scrubber
-}
-
-// scrubber is for when the script's own looks for others.
-func (s *session) scrubber(cred secret.Credential) *flow.Scrubber {
-	s.once.Do(func() { s.scrub = flow.NewScrubber(append([]secret.Value{s.token, cred.Key}, cred.Old...)...) })
-	return s.scrub
 }
 
 // refusedMint is a refusal of ours in place of a session.
@@ -206,7 +197,7 @@ func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, er
 	}
 	now := x.p.cfg.Now()
 	s = &session{token: token, key: cred.Key, until: now.Add(life), used: now}
-	x.p.scrubs.add(x.scriptName, token) // before anything can be answered with it
+	x.p.scrubs.get(x.scriptName, cred, token) // looks for it before anything can be answered with it
 	x.p.sessions.put(x.sessionKey(with), s)
 	return s, nil
 }

@@ -47,15 +47,25 @@ func (x *exchange) seal(verb, link string) (string, bool) {
 }
 
 // isSigned says whether a link brings its own signature, as those of the site
-// to its storage do (flow-protocol §4.1). Any other is a link that somebody wrote.
+// to its storage do (flow-protocol §4.1). Any other is a link that somebody wrote,
+// or a login page: that of single sign-on has a Signature, too.
 func isSigned(u *url.URL) bool {
 	q := u.Query()
-	for _, name := range []string{"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"} {
-		if q.Get(name) != "" {
-			return true
-		}
+	switch {
+	case isSSO(u):
+		return false
+	case q.Has("X-Amz-Signature"), q.Has("X-Goog-Signature"):
+		return true
+	case q.Has("Signature"):
+		return q.Has("Expires") && (q.Has("AWSAccessKeyId") || q.Has("GoogleAccessId")) || q.Has("Key-Pair-Id")
 	}
-	return false
+	return q.Has("sig") && q.Has("se") && q.Has("sv")
+}
+
+// isSSO says whether a link leads to a login by SAML.
+func isSSO(u *url.URL) bool {
+	q := u.Query()
+	return q.Has("SAMLRequest") || q.Has("SAMLResponse") || q.Has("RelayState")
 }
 
 // unseal says whose link it is that stands behind the prefix, and what it was.

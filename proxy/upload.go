@@ -83,16 +83,18 @@ func (x *exchange) refuseSent() {
 // maxSaid is how much of the site's own words a refusal repeats, in bytes.
 const maxSaid = 200
 
-// said is the first line of a text of the site's.
+// said is the first line of a text of the site's, scrubbed before it is cut.
 func (x *exchange) said(a *reply) string {
-	line, _, _ := strings.Cut(string(a.head[:min(len(a.head), maxSaid)]), "\n")
+	text, n := x.scrubber().Whole(a.head, false)
+	x.redacted += n
+	line, _, _ := strings.Cut(string(text), "\n")
 	line = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
 		}
 		return r
 	}, line)
-	return x.clean(strings.TrimSpace(line))
+	return strings.TrimSpace(line[:min(len(line), maxSaid)])
 }
 
 // sourceFailed deals with a file that did not come as it was announced. The
