@@ -324,7 +324,8 @@ func (x *exchange) drain() {
 	if x.isFile() {
 		most = maxFileDrain
 	}
-	if x.reason.answer().fault == 0 || waits || x.r.ContentLength > most {
+	plain := x.reason != "" && x.reason.answer().fault == 0 // and not an answer of the site's that came early
+	if plain || waits || x.r.ContentLength > most {
 		x.w.Header()["Connection"] = []string{"close"}
 		return
 	}
