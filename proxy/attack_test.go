@@ -16,6 +16,7 @@ import (
 
 	"stagedoor/handle"
 	"stagedoor/proxy"
+	"stagedoor/secret"
 	"stagedoor/upstream"
 )
 
@@ -245,5 +246,38 @@ func TestAnAnswerThatCanNotBeReadIsNotQuotedInTheLog(t *testing.T) {
 		if logs := s.logs.String(); strings.Contains(logs, bearer1[:20]) || !strings.Contains(logs, "can't be read as HTTP") {
 			t.Errorf("%s: %s", head, logs)
 		}
+	}
+}
+
+func TestAKeyThatChangedForASessionIsNotTold(t *testing.T) {
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api3/json" {
+			_, _ = io.WriteString(w, "the keys are "+key1+" and "+key2+", the session "+session1)
+			return
+		}
+		if body, _ := io.ReadAll(r.Body); !strings.Contains(string(body), key2) {
+			answering(`{"exception":true,"message":"Can't authenticate script 'pub-2026'","error_code":102}`)(w, r)
+			return
+		}
+		answering(`{"results":{"session_id":"`+session1+`"}}`)(w, r)
+	})
+	s.keys.next = &secret.Credential{SiteName: "pub-2027", Key: secret.FromString(key2), Version: "2"}
+	for range 2 {
+		got := s.get("/file_serve/attachment/12")
+		if got.status != 200 || strings.Contains(got.body, key1) || strings.Contains(got.body, key2) || strings.Contains(got.body, session1) {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestAPlaceholderBesideAHandleSaysNothing(t *testing.T) {
+	site := &fileSite{tokens: []string{session1}, serve: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the file") }}
+	s := start(t, site.ServeHTTP)
+	good, err := testHandles().Sign(handle.Handle{Script: "pub", Listener: "local", Use: handle.UseSession, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.get("/file_serve/attachment/12", "Authorization", "Bearer dummy", "Cookie", "_session_id="+good); got.body != "the file" {
+		t.Errorf("%+v", got)
 	}
 }

@@ -25,22 +25,35 @@ const cookieName = "_session_id"
 // site's have 530.
 const maxToken = 4 << 10
 
-// headerToken is the token that a request carries outside of its body: as a
-// bearer, else in the session cookie.
+// headerToken is the token that a request carries outside of its body, as a
+// bearer or in the session cookie: the first that has our form, else the first.
 func (x *exchange) headerToken() secret.Value {
+	var first string
+	for _, t := range x.headerTokens() {
+		if handle.Count(t) > 0 {
+			return secret.FromString(t)
+		}
+		if first == "" {
+			first = t
+		}
+	}
+	return secret.FromString(first)
+}
+
+func (x *exchange) headerTokens() (out []string) {
 	for _, v := range x.r.Header["Authorization"] {
 		if scheme, token, ok := strings.Cut(v, " "); ok && is(scheme, "bearer") && len(token) <= maxToken {
-			return secret.FromString(strings.TrimSpace(token))
+			out = append(out, strings.TrimSpace(token))
 		}
 	}
 	for _, line := range x.r.Header["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
 			if name, v, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && name == cookieName && len(v) <= maxToken {
-				return secret.FromString(v)
+				out = append(out, v)
 			}
 		}
 	}
-	return secret.Value{}
+	return out
 }
 
 // isStray says whether a handle stands in a header where none is looked for, or
