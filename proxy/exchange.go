@@ -49,7 +49,7 @@ type exchange struct {
 	call       *flow.Call // never nil once parsed
 	held       *handle.Handle
 	session    *session // what the call goes with in place of the key
-	where      *flow.Links
+	where      flow.Links
 	badLink    bool    // the call holds a link of ours that leads nowhere
 	script     *Script // nil: none chosen, or info on a shared listener
 	scriptName string

@@ -536,13 +536,14 @@ func (x *exchange) scrubber() *flow.Scrubber {
 
 // links says where the site's files are for this tool.
 func (x *exchange) links() *flow.Links {
-	if x.where == nil {
-		x.where = &flow.Links{Site: x.st.Origin, Here: "http://" + x.r.Host, Also: x.l.Origins}
+	l := &x.where
+	if l.Site == "" {
+		l.Site, l.Here, l.Also = x.st.Origin, "http://"+x.r.Host, x.l.Origins
 		if x.st.Storage != nil {
-			x.where.Relay, x.where.RelayUp, x.where.Unrelay = x.relayed, x.relayedUp, x.unrelayed
+			l.Relay, l.RelayUp, l.Unrelay = x.relayed, x.relayedUp, x.unrelayed
 		}
 	}
-	return x.where
+	return l
 }
 
 // emptiesFields says whether members named like a credential field are emptied.
