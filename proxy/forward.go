@@ -114,9 +114,11 @@ func (x *exchange) requestHeader(contentType string, names ...string) [][2]strin
 		[2]string{"Accept-Encoding", x.accepts()},
 		[2]string{"User-Agent", x.userAgent()},
 		[2]string{headerRequestID, x.id})
-	for _, name := range append(names, "Accept", "Accept-Language", "Locale") {
-		if v := x.passed(name); v != "" {
-			out = append(out, [2]string{name, v})
+	for _, names := range [2][]string{{"Accept", "Accept-Language", "Locale"}, names} {
+		for _, name := range names {
+			if v := x.passed(name); v != "" {
+				out = append(out, [2]string{name, v})
+			}
 		}
 	}
 	return out

@@ -60,8 +60,8 @@ func (x *exchange) headerTokens() (out []string) {
 // beside the one that is: two readers would not agree on who calls.
 func (x *exchange) isStray() bool {
 	n := 0
-	for _, name := range []string{"Authorization", "Cookie"} {
-		for _, v := range x.r.Header[name] {
+	for _, values := range [2][]string{x.r.Header["Authorization"], x.r.Header["Cookie"]} {
+		for _, v := range values {
 			n += handle.Count(v)
 		}
 	}

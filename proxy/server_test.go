@@ -100,7 +100,7 @@ func proxyWithin(room *limit.Room, site proxy.Sender, a proxy.Auditor, opts ...f
 		Unnamed: limit.New(limit.Options{}), Crowded: func() bool { return false },
 	}
 	st := &proxy.State{
-		Site: site, Keys: fixedKeys(), MaxBody: 64 << 20, MaxDepth: 64, Contact: "#pipeline",
+		Site: site, Origin: "https://site.example", Keys: fixedKeys(), MaxBody: 64 << 20, MaxDepth: 64, Contact: "#pipeline",
 		Scripts:   map[string]*proxy.Script{"pub": {Limiter: limit.New(limit.Options{}), Policy: readsShots()}},
 		Listeners: map[string]*proxy.Listener{l.Name: l},
 	}
