@@ -454,7 +454,7 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{"a token in a header, a handle | 4 KiB", "proxy/handle.go", `maxToken = 4 << 10`},
 		{"to tell a web link | 8 KiB", "flow/linkstream.go", `maxLinkObject = 8 << 10`},
 		{"the wait for one | 16; 32, with", "proxy/session.go", `maxSessions = 16`},
-		{"the wait for one | 16; 32, with", "proxy/probe.go", `maxScrubbed = 2 \* maxSessions`},
+		{"the wait for one | 16; 32, with", "proxy/scrubbers.go", `maxScrubbed = 2 \* maxSessions`},
 		{"; 30 min, tokens a minute less", "proxy/session.go", `sessionLife = 30 \* time.Minute`},
 		{"tokens a minute less than they live; 30 s", "proxy/session.go", `mintTime = 30 \* time.Second`},
 		{"connections are kept to | 32", "upstream/pool.go", `maxHosts = 32`},

@@ -362,6 +362,13 @@ func TestProxiesShareAHandleKeyInVault(t *testing.T) {
 			t.Errorf("%s at another proxy: %s", r.Path, a)
 		}
 	}
+	if _, out, _ := run(t, "check", "--config", one.Config); !strings.Contains(out, "their key is in Vault at stagedoor/handles, version 1") {
+		t.Errorf("check says:\n%s", out)
+	}
+	v.Put("stagedoor/handles", map[string]any{"other": "x"})
+	if code, out, _ := run(t, "check", "--config", one.Config); code != 1 || !strings.Contains(out, "FAIL  handles") {
+		t.Errorf("check of a place without the field: exit code %d\n%s", code, out)
+	}
 }
 
 // The key file is made with nobody's right but ours, and is not shown.

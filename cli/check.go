@@ -149,7 +149,7 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 
 // checkCalls puts a stack together and sends calls through it.
 func (c *commands) checkCalls(ctx context.Context, r *report, cfg *config.Config, keys keySource, site *upstream.Site, logger *slog.Logger) {
-	c.checkHandles(r, cfg)
+	c.checkHandles(r, cfg, keys)
 	own := checkConfig(cfg)
 	f, err := openFiles(own, keys, files{}, c.getenv, logger)
 	if err != nil {

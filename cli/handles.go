@@ -115,15 +115,19 @@ func stateFile(getenv func(string) string) (string, error) {
 
 // checkHandles says where the key of handles is, and reads it if it is there. It
 // makes none: the service may run as another user.
-func (c *commands) checkHandles(r *report, cfg *config.Config) {
+func (c *commands) checkHandles(r *report, cfg *config.Config, keys keySource) {
 	h := &cfg.Handles
 	path := h.File
 	if path == "" {
 		path, _ = stateFile(c.getenv) // what is wrong with it, serve warns of
 	}
-	switch {
-	case h.Vault != "":
-		return // openFiles reads it, as it reads any key
+	switch st, inVault := keys.HandleStatus(); {
+	case inVault && !st.Usable():
+		r.add(levelFail, "handles", st.Why, "")
+		return
+	case inVault:
+		r.add(levelOK, "handles", "their key is in Vault at "+h.Vault+", version "+st.Version, "")
+		return
 	case h.Memory:
 		r.add(levelOK, "handles", "end with the process (memory: true)", "")
 		return

@@ -22,8 +22,10 @@ type keySource interface {
 	// Vault says how the login is, from memory. State is empty where no key is
 	// in Vault.
 	Vault() vault.Status
-	// HandleKeys is the key of handles where it is in Vault, else nil.
+	// HandleKeys is the key of handles where it is in Vault, else nil;
+	// HandleStatus is how it is, ok where it is there.
 	HandleKeys() handle.Keys
+	HandleStatus() (st secret.KeyStatus, ok bool)
 }
 
 // keys joins the sources of all scripts.
@@ -47,6 +49,13 @@ func (k *keys) HandleKeys() handle.Keys {
 		return nil
 	}
 	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now)
+}
+
+func (k *keys) HandleStatus() (st secret.KeyStatus, ok bool) {
+	if k.vault == nil {
+		return secret.KeyStatus{}, false
+	}
+	return k.vault.HandleStatus()
 }
 
 // openKeys reads every key once. What can't be read is no error: that script

@@ -322,9 +322,6 @@ func (m *Message) close(out []byte, auth bool) []byte {
 	return append(out, `]}`...)
 }
 
-// DropSessionUUID removes the session_uuid, where the configuration says so.
-func (m *Message) DropSessionUUID() { m.Call.SessionUUID = "" }
-
 // Probe is a read that every script may send and that returns nothing: no
 // Project has the id 0. It proves a credential: the site answers it with rows
 // or with a permission fault, and with fault 102 only if the key is refused.

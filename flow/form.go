@@ -62,9 +62,6 @@ func ParseForm(path string, body []byte, l *Links) (*Form, error) {
 	return b.form, nil
 }
 
-// DropSessionUUID removes the session_uuid, where the configuration says so.
-func (f *Form) DropSessionUUID() { f.Call.SessionUUID = "" }
-
 // HasFile says whether a file follows: such a form is sent as Head and File, any
 // other as Encode.
 func (f *Form) HasFile() bool { return f.file != nil }

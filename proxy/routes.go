@@ -35,14 +35,16 @@ const storagePrefix = "/storage/"
 const maxPath = 8 << 10
 
 // routes knows the paths that are served. Everything else is refused.
-type routes struct{ router *mux.Router }
+type routes struct {
+	router *mux.Router
+	ways   map[*mux.Route]way
+}
 
 func newRoutes() *routes {
 	// By default mux also matches /api3%2fjson and redirects //api3/json.
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	on := func(w way, path string, verbs ...string) {
-		r.Path(path).Methods(verbs...).Name(string(rune('0' + w)))
-	}
+	t := &routes{router: r, ways: make(map[*mux.Route]way)}
+	on := func(w way, path string, verbs ...string) { t.ways[r.Path(path).Methods(verbs...)] = w }
 	on(wayRPC, pathAPI3, http.MethodPost)
 	on(wayMetrics, "/api3/track_metrics/", http.MethodPost)
 	on(wayMetrics, "/api3/track_metrics", http.MethodPost)
@@ -61,10 +63,10 @@ func newRoutes() *routes {
 	}
 	const v = "/{version:api/v1|api/v1\\.1|api/v1\\.x}"
 	on(wayToken, v+"/auth/access_token", http.MethodPost)
-	r.Path(v).Name(string(rune('0' + wayREST)))
-	r.PathPrefix(v + "/").Name(string(rune('0' + wayREST)))
+	t.ways[r.Path(v)] = wayREST
+	t.ways[r.PathPrefix(v+"/")] = wayREST
 	on(wayStorage, storagePrefix+"{seal:[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+}/{host:[a-z0-9.-]+(?::[0-9]+)?}/{rest:.*}", http.MethodGet, http.MethodHead, http.MethodPut)
-	return &routes{router: r}
+	return t
 }
 
 // match finds a request's way: its target is the path, byte for byte, whatever
@@ -82,7 +84,7 @@ func (t *routes) match(r *http.Request) (way, Reason) {
 	default:
 		return wayNone, BadRoute
 	}
-	w := way(m.Route.GetName()[0] - '0')
+	w := t.ways[m.Route]
 	if !isPlain(path, w) || w == wayForm && !flow.IsUploadPath(path) {
 		return wayNone, BadRoute
 	}
