@@ -27,7 +27,8 @@ func handleKeys(cfg *config.Config, keys keySource, was handle.Keys, getenv func
 	h := &cfg.Handles
 	switch {
 	case h.Vault != "":
-		return keys.HandleKeys(), nil
+		k, _ := keys.HandleKeys()
+		return k, nil
 	case h.File != "":
 		k, err := fileKeys(h.File, was, logger)
 		if err != nil {
@@ -121,11 +122,12 @@ func (c *commands) checkHandles(r *report, cfg *config.Config, keys keySource) {
 	if path == "" {
 		path, _ = stateFile(c.getenv) // what is wrong with it, serve warns of
 	}
-	switch st, inVault := keys.HandleStatus(); {
-	case inVault && !st.Usable():
+	inVault, st := keys.HandleKeys()
+	switch {
+	case inVault != nil && !st.Usable():
 		r.add(levelFail, "handles", st.Why, "")
 		return
-	case inVault:
+	case inVault != nil:
 		r.add(levelOK, "handles", "their key is in Vault at "+h.Vault+", version "+st.Version, "")
 		return
 	case h.Memory:

@@ -22,10 +22,9 @@ type keySource interface {
 	// Vault says how the login is, from memory. State is empty where no key is
 	// in Vault.
 	Vault() vault.Status
-	// HandleKeys is the key of handles where it is in Vault, else nil;
-	// HandleStatus is how it is, ok where it is there.
-	HandleKeys() handle.Keys
-	HandleStatus() (st secret.KeyStatus, ok bool)
+	// HandleKeys is the key of handles where it is in Vault, and how it is; else
+	// nil.
+	HandleKeys() (handle.Keys, secret.KeyStatus)
 }
 
 // keys joins the sources of all scripts.
@@ -44,18 +43,15 @@ func (k *keys) Vault() vault.Status {
 
 // HandleKeys signs with a key that has been there for two looks at Vault: every
 // proxy that shares it knows it by then.
-func (k *keys) HandleKeys() handle.Keys {
+func (k *keys) HandleKeys() (handle.Keys, secret.KeyStatus) {
 	if k.vault == nil {
-		return nil
+		return nil, secret.KeyStatus{}
 	}
-	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now)
-}
-
-func (k *keys) HandleStatus() (st secret.KeyStatus, ok bool) {
-	if k.vault == nil {
-		return secret.KeyStatus{}, false
+	st, ok := k.vault.HandleStatus()
+	if !ok {
+		return nil, secret.KeyStatus{}
 	}
-	return k.vault.HandleStatus()
+	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now), st
 }
 
 // openKeys reads every key once. What can't be read is no error: that script
