@@ -122,6 +122,16 @@ type Event struct {
 	Rule, Reason     string
 	KeyVersion       string
 	CallerCredential Credential
+	// Shape is what the call asks for, as JSON: names of methods, entity types and
+	// fields, never a value. It is written as it is.
+	Shape []byte
+	// Observed is the Reason for which an allowed call would have been refused were
+	// its script not in observe mode; AllowWith is the smallest rule that would
+	// allow it, of a refusal as well.
+	Observed, AllowWith string
+	// Served is how a call was answered without the site: "cache" or "shared", with
+	// ServedBy the id of the call whose answer it was.
+	Served, ServedBy string
 	// DroppedAuth names what was left out of the caller's auth object.
 	DroppedAuth []string
 	SudoAsLogin string

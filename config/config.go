@@ -40,6 +40,8 @@ type Config struct {
 	MaxBuffered    int64 // bytes of all buffered bodies
 	MaxConnections int   // of one listener
 
+	Limits   Limits
+	Schema   string // the snapshot of the site's schema; empty is the usual place
 	Handles  Handles
 	Storage  Storage
 	Upstream Upstream
@@ -67,19 +69,25 @@ type Listener struct {
 
 // Script is one identity on the site, and what may be done with it.
 type Script struct {
-	Name        string // what tools send as script_name
-	Line        int    // where it stands
-	Active      string // path below the mount in Vault; or
-	File        string // a file with the key
-	KeyField    string // field of the secret that holds the key
-	NameField   string // field of the secret that holds the site's script name
-	SiteName    string // the site's script name where the secret has none; may be empty
-	Contact     string // of the whole file unless given
-	Allow       []policy.Rule
+	Name        string        // what tools send as script_name
+	Line        int           // where it stands
+	Active      string        // path below the mount in Vault; or
+	File        string        // a file with the key
+	KeyField    string        // field of the secret that holds the key
+	NameField   string        // field of the secret that holds the site's script name
+	SiteName    string        // the site's script name where the secret has none; may be empty
+	Contact     string        // of the whole file unless given
+	Allow       []policy.Rule // its own, then those of its roles
+	Deny        []policy.Rule // the same of what is carved out
+	AllowWhere  string        // where its allow list stands, or the script
 	Limit       Limit
-	SudoAsLogin []string // logins that it may act as
-	DropSession bool     // session_uuid is not passed on
-	ForwardUser bool     // user_auth: forward
+	SudoAsLogin []string  // logins that it may act as; * stands for any characters
+	SudoCaller  bool      // sudo_as_login: caller
+	FlowLogin   string    // makes the caller's login: "{user}" is the user's name
+	Observe     bool      // mode: observe
+	ObserveEnd  time.Time // from then on it enforces; zero is never
+	DropSession bool      // session_uuid is not passed on
+	ForwardUser bool      // user_auth: forward
 }
 
 // Limit is how much a script may ask of the site.
@@ -89,6 +97,57 @@ type Limit struct {
 	InFlight int     // calls at the same time, 1 to [MaxInFlight]
 	MaxHold  time.Duration
 	Queue    int // calls held at the same time, 0 to [MaxQueue]
+	// Fleet is calls per second of all proxies together; 0 is no such budget. Rate
+	// is then this proxy's own bound.
+	Fleet       float64
+	Interactive bool // lane: interactive
+	// Kinds bounds kinds of calls within it.
+	Kinds []KindLimit
+	// UploadBytes makes an upload cost 1 for each begun so many bytes; 0 makes it
+	// cost 1.
+	UploadBytes int64
+}
+
+// KindLimit is how much a script may ask of one kind of calls: read, write,
+// schema, upload or download.
+type KindLimit struct {
+	Kind  string
+	Rate  float64 // calls per second
+	Burst int
+}
+
+// Limits is what is asked of the site together.
+type Limits struct {
+	// Site is all scripts together, of the fleet where there is one; Rate 0 is
+	// unlimited. InFlight is this proxy's; the site's health shrinks it, down to
+	// MinInFlight.
+	Site        Budget
+	MinInFlight int
+	// Caller is each caller, whatever its scripts; Rate 0 is unlimited.
+	Caller Budget
+	Fleet  *Fleet // nil: this proxy alone
+}
+
+// Budget is a rate and calls in flight; 0 is no bound.
+type Budget struct {
+	Rate            float64 // calls per second
+	Burst, InFlight int
+}
+
+// Fleet is where proxies share their budgets.
+type Fleet struct {
+	Redis         string // redis:// or rediss://host:port
+	CA            string // PEM file; empty is the system's
+	User          string
+	Password      string // path below the mount in Vault; or
+	PasswordField string
+	PasswordFile  string // a file with it
+	// Share is this proxy's part of every budget while Redis is away.
+	Share float64
+	// Lease is how long leased tokens are kept unused.
+	Lease time.Duration
+	// Prefix begins every key in Redis.
+	Prefix string
 }
 
 // LongestWait is how long a batch dearer than the burst may have to wait: until

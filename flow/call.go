@@ -54,6 +54,12 @@ const (
 	CredUser        = "user"        // user_login or user_password
 )
 
+// Record is one entity on the site.
+type Record struct {
+	Type string
+	ID   int64
+}
+
 // Call is what one request asks for, in Flow's words: facts only, no values of
 // data, safe to log. The zero Call is no call and no policy allows it.
 type Call struct {
@@ -79,6 +85,20 @@ type Call struct {
 	Studio bool
 	// PageSize is paging.entities_per_page of a read, 0 where absent.
 	PageSize int
+	// Projects are ids of projects: every record that the call is about lies in one
+	// of them, as the call itself says: a filter of a read on the project that every
+	// other condition only narrows, the project of a create. nil: it says nothing.
+	Projects []int64
+	// Into are the projects that a write puts into the record's own project field;
+	// IntoOther says that it writes there what names no project.
+	Into      []int64
+	IntoOther bool
+	// Records are the records that a call by id is about: of an update, delete,
+	// revive, upload, download, follow, note thread, activity stream, a REST read.
+	Records []Record
+	// Hops counts the linked entities that dotted paths lead through, each prefix
+	// once: entity.Shot.code and entity.Shot.id are one hop.
+	Hops int
 	// Parts holds the parts of a batch in order.
 	Parts []Call
 

@@ -13,6 +13,11 @@ type Reason string
 // The reasons of this package.
 const (
 	NoRule      Reason = "no_rule"      // nothing allows it
+	Denied      Reason = "denied"       // a deny rule forbids it
+	Project     Reason = "project"      // not shown to stay within the rule's projects
+	Rows        Reason = "rows"         // more rows a page than the rule gives
+	Batch       Reason = "batch"        // more parts than the rule gives
+	Unmet       Reason = "condition"    // the rule's condition does not hold
 	SecretField Reason = "secret_field" // a credential field; no rule can allow it
 	UserAuth    Reason = "user_auth"    // user and password in the call
 	Sudo        Reason = "sudo"         // sudo_as_login without a grant
@@ -30,16 +35,55 @@ type Verdict struct {
 	Reason  Reason
 	What    string
 	Suggest string
+	// Observed says that the call is let through only because the script is
+	// observed: Reason, What and Suggest say why it would have been refused.
+	Observed bool
+	// Sudo is the login that the call has to go out as; "" leaves it as it is.
+	Sudo string
+	// Filter are projects: the call may go out only with a filter added that
+	// confines it to them.
+	Filter []int64
+	// Lookup are records whose project has to be looked up: the call may go out
+	// only if each lies where it has to.
+	Lookup []Check
+	// Share says whether the answer may be shared.
+	Share Share
+}
+
+// Check is a record that has to lie in one of the projects; with Except, in none
+// of them.
+type Check struct {
+	Record   flow.Record
+	Projects []int64
+	Except   bool
+}
+
+// Query is what a decision is taken on.
+type Query struct {
+	Call *flow.Call
+	// UserCheck says that the call is the read of authenticate_human_user with
+	// the person's own credentials.
+	UserCheck bool
+	// Login is the caller's own login on the site, "" where it is not known.
+	Login string
+	// Observe lets calls through that are refused for want of a rule, as long as
+	// they need no naming.
+	Observe bool
 }
 
 // Script is one script's policy. It is immutable after [Compile].
 type Script struct {
 	// Name is the script's name in the configuration.
 	Name string
-	// Rules is the allow list, in the order of the file.
-	Rules []Rule
-	// Sudo lists the logins that the script may act as.
-	Sudo []string
+	// Where is the place of its allow list, or of the script where it has none.
+	Where string
+	// Rules is the allow list, in the order of the file, those of roles after the
+	// script's own; Deny is what is carved out of it.
+	Rules, Deny []Rule
+	// Sudo lists the logins that the script may act as, "*" standing for any run of
+	// characters; SudoCaller makes every call go out as the caller's own login.
+	Sudo       []string
+	SudoCaller bool
 	// ForwardUser lets authenticate_human_user's read go out with the person's
 	// own credentials.
 	ForwardUser bool
@@ -238,9 +282,9 @@ func needsField(verb, typ, field string) bool {
 	return false
 }
 
-// Decide answers for one call. userCheck says that the call is the read of
-// authenticate_human_user with the person's own credentials.
-func (s *Script) Decide(c *flow.Call, userCheck bool) Verdict {
+// Decide answers for one call.
+func (s *Script) Decide(q Query) Verdict {
+	c, userCheck := q.Call, q.UserCheck
 	switch {
 	case c.UserAuth && (c.Group == flow.GroupSession || !(userCheck && s.ForwardUser)):
 		return Verdict{Reason: UserAuth, What: "use user_login and user_password"}

@@ -40,7 +40,7 @@ func rest(method string) *flow.Call {
 func decided(t *testing.T, want bool, s *policy.Script, calls ...*flow.Call) {
 	t.Helper()
 	for _, c := range calls {
-		if v := s.Decide(c, false); v.Allow != want {
+		if v := s.Decide(policy.Query{Call: c}); v.Allow != want {
 			t.Errorf("%s %v: %+v", c.Method, c.Touches, v)
 		}
 	}
@@ -69,7 +69,7 @@ func TestNoBroadUploadReachesWhatGivesRights(t *testing.T) {
 	}
 	decided(t, true, script(t, "- upload: HumanUser.image"), upload("HumanUser.image"))
 	decided(t, false, script(t, "- upload: HumanUser"), upload("HumanUser.email"))
-	if v := script(t, "- upload: HumanUser").Decide(upload("HumanUser.salted_password"), false); v.Allow || v.Reason != policy.SecretField {
+	if v := script(t, "- upload: HumanUser").Decide(policy.Query{Call: upload("HumanUser.salted_password")}); v.Allow || v.Reason != policy.SecretField {
 		t.Errorf("%+v", v)
 	}
 }
@@ -141,13 +141,13 @@ func TestRefusedFilesSayWhatWouldAllowThem(t *testing.T) {
 		{rest("webhook_write"), "call webhook_write", "- webhook_write"},
 		{rest("transcode"), "call transcode", "- transcode"},
 	} {
-		v := script(t).Decide(tt.c, false)
+		v := script(t).Decide(policy.Query{Call: tt.c})
 		if v.Allow || v.Reason != policy.NoRule || v.What != tt.what || v.Suggest != tt.suggest {
 			t.Errorf("%s %v: %+v", tt.c.Method, tt.c.Touches, v)
 			continue
 		}
 		s := script(t, v.Suggest)
-		if again := s.Decide(tt.c, false); !again.Allow {
+		if again := s.Decide(policy.Query{Call: tt.c}); !again.Allow {
 			t.Errorf("%s: the suggestion %q does not do: %+v", tt.c.Method, v.Suggest, again)
 		}
 		smallest(t, tt.what, tt.c, s)

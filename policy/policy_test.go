@@ -133,7 +133,7 @@ func with(t *testing.T, allow ...string) table {
 func (x table) allow(calls ...string) table {
 	x.t.Helper()
 	for _, c := range calls {
-		if v := x.s.Decide(sentence(x.t, c), false); !v.Allow {
+		if v := x.s.Decide(policy.Query{Call: sentence(x.t, c)}); !v.Allow {
 			x.t.Errorf("refused: %s: may not %s", c, v.What)
 		} else if v.Rule == "" {
 			x.t.Errorf("no rule is named for %s", c)
@@ -145,7 +145,7 @@ func (x table) allow(calls ...string) table {
 func (x table) deny(calls ...string) table {
 	x.t.Helper()
 	for _, c := range calls {
-		if v := x.s.Decide(sentence(x.t, c), false); v.Allow {
+		if v := x.s.Decide(policy.Query{Call: sentence(x.t, c)}); v.Allow {
 			x.t.Errorf("allowed: %s by %s", c, v.Rule)
 		} else if v.Reason == "" || v.What == "" {
 			x.t.Errorf("refused without a word: %s: %+v", c, v)
@@ -162,11 +162,11 @@ func TestNothingIsAllowedWithoutARule(t *testing.T) {
 	x.allow("info")
 	x.deny(everyCall()...)
 	for _, s := range []*policy.Script{{}, {Rules: []policy.Rule{{Verb: "read", Targets: []policy.Target{{Type: "*"}}}}}} { // never compiled
-		if v := s.Decide(sentence(t, "read Shot.code"), false); v.Allow {
+		if v := s.Decide(policy.Query{Call: sentence(t, "read Shot.code")}); v.Allow {
 			t.Error("a script that was never compiled may read")
 		}
 	}
-	if v := x.s.Decide(&flow.Call{}, false); v.Allow {
+	if v := x.s.Decide(policy.Query{Call: &flow.Call{}}); v.Allow {
 		t.Error("the zero call is allowed")
 	}
 }
@@ -287,7 +287,7 @@ func TestCredentialFieldsAreNeverReached(t *testing.T) {
 			`schema_field_update {"type":"ApiUser","field_name":"` + f + `","properties":[]}`, `schema_field_delete {"type":"ApiUser","field_name":"` + f + `"}`,
 		}
 		for _, c := range calls {
-			if v := x.s.Decide(sentence(t, c), false); v.Allow || v.Reason != policy.SecretField || v.Suggest != "" || !strings.Contains(v.What, f) {
+			if v := x.s.Decide(policy.Query{Call: sentence(t, c)}); v.Allow || v.Reason != policy.SecretField || v.Suggest != "" || !strings.Contains(v.What, f) {
 				t.Errorf("%s: %+v", c, v)
 			}
 		}
@@ -367,7 +367,7 @@ func TestSessionsUsersAndSudo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Decide(&m.Call, m.UserCheck())
+		return s.Decide(policy.Query{Call: &m.Call, UserCheck: m.UserCheck()})
 	}
 	forward := *every
 	forward.ForwardUser = true
@@ -408,7 +408,7 @@ func TestTheFirstRuleDecides(t *testing.T) {
 	for call, want := range map[string]string{
 		"read Task.id": "11", "read Shot.code": "12", "read Sequence.code": "13", "read Shot.x": "12",
 	} {
-		if v := s.Decide(sentence(t, call), false); v.Rule != "stagedoor.yaml:"+want {
+		if v := s.Decide(policy.Query{Call: sentence(t, call)}); v.Rule != "stagedoor.yaml:"+want {
 			t.Errorf("%s is allowed by %s, want line %s", call, v.Rule, want)
 		}
 	}
@@ -424,7 +424,7 @@ func TestWhatAPersonReads(t *testing.T) {
 		`schema_field_delete {"type":"Shot","field_name":"x"}`: "call schema_field_delete for Shot", "user_subscriptions_read": "call user_subscriptions_read",
 		`activity_stream {"type":"Shot","id":1}`: "call activity_stream for Shot",
 	} {
-		if v := x.s.Decide(sentence(t, call), false); v.What != want {
+		if v := x.s.Decide(policy.Query{Call: sentence(t, call)}); v.What != want {
 			t.Errorf("%s: may not %s, want %s", call, v.What, want)
 		}
 	}
@@ -472,7 +472,7 @@ func TestSuggestionsAllowWhatWasRefused(t *testing.T) {
 			seen[c.Parts[i].Method] = true
 		}
 		for _, before := range [][]string{nil, {"- read: [Zzz, Shot.zzz]", "- update: Zzz"}} {
-			v := script(t, before...).Decide(c, false)
+			v := script(t, before...).Decide(policy.Query{Call: c})
 			if v.Allow && before != nil {
 				continue // those rules do for it
 			}
@@ -485,7 +485,7 @@ func TestSuggestionsAllowWhatWasRefused(t *testing.T) {
 				t.Errorf("%s: the suggestion is refused:\n%s\n%s", words, v.Suggest, problems)
 				continue
 			}
-			if again := s.Decide(c, false); !again.Allow {
+			if again := s.Decide(policy.Query{Call: c}); !again.Allow {
 				t.Errorf("%s: the suggestion does not do: %+v\n%s", words, again, v.Suggest)
 			}
 			if before == nil {
@@ -504,7 +504,7 @@ func TestSuggestionsAllowWhatWasRefused(t *testing.T) {
 func smallest(t *testing.T, words string, c *flow.Call, s *policy.Script) {
 	t.Helper()
 	without := func(rules []policy.Rule, gone string) {
-		if v := policy.Compile(policy.Script{Rules: rules}).Decide(c, false); v.Allow {
+		if v := policy.Compile(policy.Script{Rules: rules}).Decide(policy.Query{Call: c}); v.Allow {
 			t.Errorf("%s: allowed without %s too", words, gone)
 		}
 	}
@@ -534,7 +534,7 @@ func TestLongSuggestionsSayThatTheyAreCut(t *testing.T) {
 	for i := range fields {
 		fields[i] = fmt.Sprintf("f%d", i)
 	}
-	v := script(t).Decide(sentence(t, "read Shot."+strings.Join(fields, ",")), false)
+	v := script(t).Decide(policy.Query{Call: sentence(t, "read Shot."+strings.Join(fields, ","))})
 	if v.Allow || !strings.HasSuffix(v.Suggest, " # and more") || len(v.Suggest) > 1000 {
 		t.Errorf("%+v", v)
 	}
@@ -604,7 +604,7 @@ func FuzzSuggest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if v := all.Decide(&m.Call, false); v.Allow {
+		if v := all.Decide(policy.Query{Call: &m.Call}); v.Allow {
 			for _, c := range append(m.Call.Parts, m.Call) {
 				for _, touch := range c.Touches {
 					if flow.IsSecretField(touch.Field) {
@@ -613,7 +613,7 @@ func FuzzSuggest(f *testing.F) {
 				}
 			}
 		}
-		v := policy.Compile(policy.Script{}).Decide(&m.Call, false)
+		v := policy.Compile(policy.Script{}).Decide(policy.Query{Call: &m.Call})
 		if v.Allow && m.Call.Method != "info" {
 			t.Fatalf("%s is allowed by nothing", params)
 		}
@@ -624,7 +624,7 @@ func FuzzSuggest(f *testing.F) {
 		if s == nil {
 			t.Fatalf("%s\n%s", v.Suggest, problems)
 		}
-		if v := s.Decide(&m.Call, false); !v.Allow {
+		if v := s.Decide(policy.Query{Call: &m.Call}); !v.Allow {
 			t.Fatalf("%s does not allow %s", v.Suggest, params)
 		}
 	})
@@ -686,7 +686,7 @@ func BenchmarkDecide(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Decide(&m.Call, false)
+				s.Decide(policy.Query{Call: &m.Call})
 			}
 		})
 	}
@@ -695,7 +695,7 @@ func BenchmarkDecide(b *testing.B) {
 // TestAnAllowedCallCostsNoMemory: a decision that says yes allocates nothing.
 func TestAnAllowedCallCostsNoMemory(t *testing.T) {
 	s, c := script(t, "- read: {Version: [code, entity], Shot: code}"), sentence(t, "read Version.code,entity.Shot.code")
-	if n := testing.AllocsPerRun(100, func() { s.Decide(c, false) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Decide(policy.Query{Call: c}) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -26,9 +26,36 @@ type Rule struct {
 	Verb string
 	// Targets is what the verb reaches; empty only for verbs that take none.
 	Targets []Target
-	// File, Line is where the rule stands, for messages and audit records.
+	// File, Line is where the rule stands, for messages and audit records; Role is
+	// the role that brought it, "" for a rule of the script itself.
 	File string
 	Line int
+	Role string
+
+	// Projects confines the rule to records of projects; nil means all.
+	Projects *Projects
+	// When is a condition over the call; nil is none.
+	When *Condition
+	// MaxRows bounds the page size of a read, MaxBatch the parts of a batch that
+	// the rule has a hand in; 0 is no bound.
+	MaxRows, MaxBatch int
+	// Share lets equal reads that the rule decides share an answer.
+	Share Share
+}
+
+// Projects confines a rule. Where the call itself does not show that it stays
+// within IDs, AddFilter lets a filter be added to reads of types where that is
+// safe, and Lookup lets the project of a record named by id be looked up.
+type Projects struct {
+	IDs               []int64
+	AddFilter, Lookup bool
+}
+
+// Share says whether equal reads share one answer: those in flight at the same
+// time, and those within Seconds after it; 0 keeps no answer.
+type Share struct {
+	Coalesce bool
+	Seconds  int
 }
 
 // Target is an entity type, or a word where the verb takes words.

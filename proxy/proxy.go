@@ -354,7 +354,7 @@ func (x *exchange) decide() bool {
 		x.verdict = policy.Verdict{Allow: true, Rule: "storage: relay"}
 		return true
 	}
-	x.verdict = x.script.Policy.Decide(x.call, x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck())
+	x.verdict = x.script.Policy.Decide(policy.Query{Call: x.call, UserCheck: x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck()})
 	if x.verdict.Allow {
 		return true
 	}
