@@ -45,6 +45,29 @@ type AuditStatus struct {
 	FreeBytes int64
 }
 
+// FleetStatus is how the budgets shared with other proxies are.
+type FleetStatus struct {
+	// Connected is false while this proxy lives by its own share.
+	Connected bool
+	// Leases, Denied and Errors count what was asked of Redis.
+	Leases, Denied, Errors uint64
+}
+
+// BrakeStatus is a brake that is in force.
+type BrakeStatus struct {
+	// Scope is "script" or "caller", Name whose calls are slowed.
+	Scope, Name string
+	// Rate is calls per second; 0 is paused.
+	Rate float64
+}
+
+// SiteStatus is what the site is asked at the same time.
+type SiteStatus struct {
+	InFlight, Queued int
+	// Limit is how many calls in flight its health gives it now; 0 is no bound.
+	Limit int
+}
+
 // Sources are asked on every scrape, concurrently with everything else; they
 // must answer from memory. A missing one leaves its metrics out.
 type Sources struct {
@@ -53,6 +76,9 @@ type Sources struct {
 	Queues             func() []QueueStatus
 	Vault              func() VaultStatus
 	Audit              func() AuditStatus
+	Site               func() SiteStatus
+	Fleet              func() (s FleetStatus, has bool)
+	Brakes             func() []BrakeStatus
 	// BufferedBytes is what bodies take of max_buffered.
 	BufferedBytes func() int64
 }
@@ -75,6 +101,12 @@ func Watch(reg prometheus.Registerer, s Sources) {
 		auditLost:  d("audit_lost_total", "Outcomes that the audit log could not keep."),
 		auditFree:  d("audit_free_bytes", "Space left on the disk of the audit log."),
 		buffered:   d("buffered_bytes", "Memory that buffered bodies take."),
+		siteLimit:  d("site_in_flight_limit", "Calls that the site's health lets be in flight."),
+		siteBusy:   d("site_in_flight", "Calls in flight at the site, of all scripts."),
+		siteQueued: d("site_queued", "Calls held for the site's limit."),
+		fleetUp:    d("fleet_connected", "1 while budgets are shared through Redis, 0 while this proxy lives by its own share."),
+		fleetOps:   d("fleet_leases_total", "Leases asked of Redis, by what became of them.", "result"),
+		brakeRate:  d("brake_rate", "Calls per second that a brake in force leaves; 0 is paused.", "scope", "name"),
 	})
 }
 
@@ -83,6 +115,8 @@ type collector struct {
 	build, keyAge, keyState, queued           *prometheus.Desc
 	vaultState, vaultTTL                      *prometheus.Desc
 	auditErrs, auditLost, auditFree, buffered *prometheus.Desc
+	siteLimit, siteBusy, siteQueued           *prometheus.Desc
+	fleetUp, fleetOps, brakeRate              *prometheus.Desc
 }
 
 // Describe lists the metrics.
@@ -90,6 +124,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.keyAge, c.keyState, c.queued, c.vaultState, c.vaultTTL,
 		c.auditErrs, c.auditLost, c.auditFree, c.buffered,
+		c.siteLimit, c.siteBusy, c.siteQueued, c.fleetUp, c.fleetOps, c.brakeRate,
 	} {
 		out <- d
 	}
@@ -129,6 +164,36 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.from.BufferedBytes != nil {
 		set(c.buffered, float64(c.from.BufferedBytes()))
+	}
+	c.limits(out, set)
+}
+
+// limits tells of what all scripts share.
+func (c *collector) limits(out chan<- prometheus.Metric, set func(d *prometheus.Desc, v float64, labels ...string)) {
+	if c.from.Site != nil {
+		s := c.from.Site()
+		set(c.siteBusy, float64(s.InFlight))
+		set(c.siteQueued, float64(s.Queued))
+		if s.Limit > 0 {
+			set(c.siteLimit, float64(s.Limit))
+		}
+	}
+	if c.from.Fleet != nil {
+		if f, has := c.from.Fleet(); has {
+			up := 0.0
+			if f.Connected {
+				up = 1
+			}
+			set(c.fleetUp, up)
+			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Leases), "granted")
+			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Denied), "denied")
+			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Errors), "error")
+		}
+	}
+	if c.from.Brakes != nil {
+		for _, b := range c.from.Brakes() {
+			set(c.brakeRate, b.Rate, b.Scope, b.Name)
+		}
 	}
 }
 

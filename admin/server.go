@@ -1,7 +1,8 @@
 // Package admin answers health probes and metrics scrapes on a listener of its
-// own. It is read-only: nothing that can be asked here changes anything, so the
-// configuration may bind it beyond loopback. It knows nothing of calls; what it
-// says it is told by the functions it is given.
+// own. That one is read-only: nothing that can be asked there changes anything,
+// so the configuration may bind it beyond loopback. What changes something, the
+// brakes, has a unix socket for its owner alone. The package knows nothing of
+// calls; what it says it is told by the functions it is given.
 package admin
 
 import (
@@ -44,6 +45,8 @@ type Check struct {
 	// Why is empty when it is well, else one sentence that says what isn't and
 	// what to do. It is served to whoever asks: no secrets.
 	Why string
+	// Note is something worth knowing that is no reason not to serve.
+	Note string
 }
 
 // Options are what the server serves. A function may be called from several
@@ -207,9 +210,11 @@ func report(w http.ResponseWriter, checks []Check) {
 		}
 		b.WriteString(word)
 		b.WriteString(oneLine(c.Name))
-		if c.Why != "" {
-			b.WriteString(": ")
-			b.WriteString(oneLine(c.Why))
+		for _, s := range []string{c.Why, c.Note} {
+			if s != "" {
+				b.WriteString(": ")
+				b.WriteString(oneLine(s))
+			}
 		}
 		b.WriteByte('\n')
 	}
