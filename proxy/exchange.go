@@ -59,6 +59,9 @@ type exchange struct {
 	cred       secret.Credential
 	credClass  audit.Credential
 
+	share            sharing
+	served, servedBy string // "cache" or "shared", and by the answer to which call
+
 	reason     Reason
 	message    string // for the caller
 	retryAfter time.Duration
@@ -175,6 +178,7 @@ func (x *exchange) finish() {
 		x.grant.Release()
 		x.p.cfg.Metrics.InFlight(x.scriptName, -1)
 	}
+	x.left()
 	x.settle(failure)
 	if failure != nil && x.reason == Internal && !x.wrote {
 		failure = nil
@@ -311,6 +315,7 @@ func (x *exchange) asked(e *audit.Event) {
 	}
 	e.CallKind = string(c.Kind)
 	e.Method, e.Group, e.Types = c.Method, string(c.Group), c.Types()
+	e.Served, e.ServedBy = x.served, x.servedBy
 	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
 	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID
 	if e.CallerCredential == "" {

@@ -574,6 +574,7 @@ func (x *exchange) sendWhole(a *reply) {
 	if x.status != http.StatusNoContent && x.status != http.StatusNotModified {
 		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
 	}
+	x.keep(x.status, out)
 	x.writeHeader(x.status)
 	written, err := x.w.Write(out)
 	x.sent = int64(written)

@@ -152,6 +152,7 @@ type Proxy struct {
 	probes   probes
 	asks     asks
 	sessions sessions
+	shares   shares
 
 	// What every answer says, and outgoing headers that are always the same.
 	noStore, noSniff []string
@@ -187,11 +188,13 @@ func (p *Proxy) Handler(name string) http.Handler {
 func (p *Proxy) serve(listener string, w http.ResponseWriter, r *http.Request) {
 	x := p.begin(listener, w, r)
 	defer x.finish() // the only place where an outcome is recorded
-	if x.admit() {
-		p.forward(x)
-	} else {
+	switch ok := x.admit(); {
+	case !ok || x.reason != "":
 		x.pay()
 		x.deny()
+	case x.served == "": // else another call's answer has been written
+		x.leaving()
+		p.forward(x)
 	}
 	x.done = true // a broken answer never gets here: finish records it as aborted
 }
@@ -207,9 +210,10 @@ func (x *exchange) admit() bool {
 		x.handle() && // is it one of ours, and still good
 		x.choose() && // which script
 		x.decide() && // deny by default
-		x.limit() && // held in order, up to max_hold
-		x.credential() && // from memory
-		x.intent() // no record, no call
+		(x.shared() || // answered as an equal call was, without the site
+			x.limit() && // held in order, up to max_hold
+				x.credential() && // from memory
+				x.intent()) // no record, no call
 }
 
 // pay charges a call that was refused before it could be read. Those that were
