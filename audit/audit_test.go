@@ -120,7 +120,8 @@ func TestLinesAreAsDocumented(t *testing.T) {
 		CallKind: "rpc", Method: "batch", Group: "update", Types: []string{"Shot", "Task"}, Parts: 2, Cost: 2,
 		Decision: audit.Allow, Rule: "stagedoor.yaml:12", KeyVersion: "7",
 		CallerCredential: audit.CredLiveKey, DroppedAuth: []string{"foo"}, SudoAsLogin: "ann",
-		SessionUUID: "u", BytesIn: 99,
+		SessionUUID: "u", BytesIn: 99, Observed: "denied", AllowWith: "- update: Shot\n- delete: Task",
+		Shape: []byte(`{"method":"batch"}`), Served: "cache", ServedBy: "r0",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +144,7 @@ func TestLinesAreAsDocumented(t *testing.T) {
 	got := strings.Split(b.String(), "\n")
 	want := []string{
 		`{"v":1,"seq":1,"prev":"00000000000000000000000000000000","t":"2026-11-23T08:08:07.006Z","ev":"start","software":"1.2","config":"c0ffee"}`,
-		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","kind":"rpc","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
+		`"t":"2026-11-23T08:08:07.006Z","ev":"intent","id":"r1","listener":"tools","caller":"127.0.0.1","script":"ev","site_name":"ev_prod","kind":"rpc","method":"batch","group":"update","types":["Shot","Task"],"parts":2,"cost":2,"decision":"allow","rule":"stagedoor.yaml:12","observed":"denied","allow_with":"- update: Shot\n- delete: Task","shape":{"method":"batch"},"served":"cache","served_by":"r0","key_version":"7","caller_credential":"live_key","dropped_auth":["foo"],"sudo_as_login":"ann","session_uuid":"u","bytes_in":99}`,
 		`"ev":"outcome","id":"r1","status":200,"fault":104,"bytes_out":5,"upstream_ms":12.345,"hold_ms":2000,"total_ms":1.007,"result":"fault","retried":"key_changed","redacted":3}`,
 		`"ev":"refused","id":"r2","kind":"rest","method":"delete","decision":"refuse","reason":"rate_limit","status":200,"fault":100,"hold_ms":20000,"total_ms":20001}`,
 		`"ev":"stop"}`,
@@ -184,6 +185,60 @@ func TestStringsFromOutside(t *testing.T) {
 			t.Errorf("%q: read back as %q", in, got)
 		}
 	}
+}
+
+// TestAShapeIsOneCleanPartOfItsLine: what is written as it is must not end the
+// line, nor be longer than a reader takes.
+func TestAShapeIsOneCleanPartOfItsLine(t *testing.T) {
+	for shape, want := range map[string]bool{
+		`{"type":"Shot","touches":{"return":["Shot.code"]}}`: true,
+		"{\"type\":\n\"Shot\"}":                              false,
+		"{\"type\":\"\u2028\"}":                              false,
+		"{\"type\":\"\xff\"}":                                false,
+		`["Shot"]`:                                           false,
+		`{"type":"Shot"`:                                     false,
+		`{"type":"` + strings.Repeat("a", audit.MaxShape) + `"}`: false,
+		"": false,
+	} {
+		var b buffer
+		l := open(t, audit.Options{Sink: &b})
+		e := audit.Event{Kind: audit.Intent, ID: "a", Shape: []byte(shape), AllowWith: strings.Repeat("x", 5000)}
+		if err := errors.Join(l.Append(&e), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		m := lines(t, b.String())[1]
+		if _, ok := m["shape"].(map[string]any); ok != want {
+			t.Errorf("%q: written %v", shape, m["shape"])
+		}
+		if rule, _ := m["allow_with"].(string); len(rule) != audit.MaxRule+len("…") {
+			t.Errorf("%d bytes of a rule", len(rule))
+		}
+		verified(t, b.String(), 3)
+	}
+}
+
+// TestARepeatKeepsTheFirstShape: what is folded is still told by one of its
+// kind, in a copy of its own.
+func TestARepeatKeepsTheFirstShape(t *testing.T) {
+	var b buffer
+	l := open(t, audit.Options{Sink: &b})
+	buf := []byte(`{"type":"Shot"}`)
+	e := refused("first", "127.0.0.1", "delete")
+	e.Shape, e.AllowWith = buf, "- delete: Shot"
+	if err := l.Refused(&e); err != nil {
+		t.Fatal(err)
+	}
+	copy(buf, `{"type":"Task"}`) // the caller's buffer, used again
+	e.ID, e.AllowWith = "second", "- delete: Task"
+	if err := errors.Join(l.Refused(&e), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range lines(t, b.String())[1:3] {
+		if fmt.Sprint(m["shape"]) != "map[type:Shot]" || m["allow_with"] != "- delete: Shot" {
+			t.Errorf("%v", m)
+		}
+	}
+	verified(t, b.String(), 4)
 }
 
 func TestListsAreBounded(t *testing.T) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -18,6 +19,12 @@ const (
 	// MaxRefusedTypes is the same for the types of a [RefusedCall] or [Repeat]:
 	// 8. What is refused may be anything, and as often as its caller likes.
 	MaxRefusedTypes = 8
+	// MaxShape is the longest shape that is written, in bytes: 4 KiB, which is
+	// where package flow cuts one. A longer one is left out.
+	MaxShape = 4 << 10
+	// MaxRule is MaxString for a rule that would allow the call, which is for
+	// pasting: 1 KiB, more than policy writes.
+	MaxRule = 1 << 10
 	// maxLine bounds a line: every string and list at its bound, every byte of
 	// them escaped, is less. A reader may refuse longer ones.
 	maxLine = 256 << 10
@@ -68,6 +75,13 @@ func appendCall(b []byte, e *Event) []byte {
 	b = str(b, `,"decision":`, string(e.Decision))
 	b = str(b, `,"rule":`, e.Rule)
 	b = str(b, `,"reason":`, e.Reason)
+	b = str(b, `,"observed":`, e.Observed)
+	if e.AllowWith != "" {
+		b = appendString(append(b, `,"allow_with":`...), e.AllowWith, MaxRule)
+	}
+	b = shape(b, e.Shape)
+	b = str(b, `,"served":`, e.Served)
+	b = str(b, `,"served_by":`, e.ServedBy)
 	b = str(b, `,"key_version":`, e.KeyVersion)
 	b = str(b, `,"caller_credential":`, string(e.CallerCredential))
 	b = list(b, "dropped_auth", e.DroppedAuth, MaxList, 0)
@@ -135,6 +149,19 @@ func str(b []byte, key, s string) []byte {
 	}
 	return appendString(append(b, key...), s, MaxString)
 }
+
+// shape appends JSON as it is. What would end the line, or not fit it, is left
+// out: whoever reads a log reads it line by line.
+func shape(b, json []byte) []byte {
+	if len(json) < len("{}") || len(json) > MaxShape || json[0] != '{' || json[len(json)-1] != '}' || bytes.ContainsFunc(json, unclean) {
+		return b
+	}
+	b = append(b, `,"shape":`...)
+	return append(b, json...)
+}
+
+// unclean says whether r may not stand in a line as it is.
+func unclean(r rune) bool { return r < ' ' || r >= 0x7f && acts(r) || r == utf8.RuneError }
 
 func maxTypes(kind Kind) int {
 	if kind == RefusedCall || kind == Repeat {

@@ -100,8 +100,8 @@ type Event struct {
 	// What was asked, and decided: Intent, RefusedCall.
 
 	Listener string
-	// Caller is the peer's address without its port: refusals are counted
-	// together by it.
+	// Caller is the local user where the kernel has told who calls, else the
+	// peer's address without its port: refusals are counted together by it.
 	Caller string
 	// Script is its name here, SiteName the one the site knows.
 	Script, SiteName string
@@ -123,7 +123,8 @@ type Event struct {
 	KeyVersion       string
 	CallerCredential Credential
 	// Shape is what the call asks for, as JSON: names of methods, entity types and
-	// fields, never a value. It is written as it is.
+	// fields, never a value. It is written as it is, up to [MaxShape]; the log
+	// keeps none of it. A Repeat has that of the first.
 	Shape []byte
 	// Observed is the Reason for which an allowed call would have been refused were
 	// its script not in observe mode; AllowWith is the smallest rule that would

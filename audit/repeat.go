@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ const (
 	// says how many there were: 10 s.
 	RepeatWindow = 10 * time.Second
 	// MaxRepeats is how many kinds of refusal have a window of their own at a
-	// time: 1024.
+	// time: 1024. With the shape of what it counts one takes 6 KiB at most.
 	MaxRepeats = 1024
 	// MaxKinds is how many of these one caller has for one script and reason:
 	// 32. Kind, method, types and login are its own choice, so it could have a window
@@ -190,8 +191,11 @@ func (key refusal) line(e *Event) Event {
 	if key.width != rest {
 		line.Decision, line.Result = e.Decision, e.Result
 	}
-	if key.width == own {
-		line.Group, line.Rule = clip(e.Group), clip(e.Rule)
+	if key.width == own { // of several shapes the first: what it asked for says enough of the others
+		line.Group, line.Rule, line.AllowWith = clip(e.Group), clip(e.Rule), strings.Clone(e.AllowWith[:min(len(e.AllowWith), MaxRule)])
+		if len(e.Shape) <= MaxShape { // its buffer is the caller's
+			line.Shape = bytes.Clone(e.Shape)
+		}
 	}
 	if types := strings.TrimSuffix(key.types, ","); types != "" {
 		line.Types = strings.Split(types, ",")
