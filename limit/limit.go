@@ -2,9 +2,11 @@
 // calls in flight and the memory that waiting calls may take.
 //
 // It knows neither scripts nor HTTP: one [Limiter] is one budget, one [Bytes]
-// is one bound on memory. It starts no goroutine and has nothing to close. It
-// imports the standard library, golang.org/x/time/rate and
-// golang.org/x/sync/semaphore.
+// is one bound on memory. A call passes several budgets, each a [Stage], with
+// [TakeAll]; [Callers] is a budget for each caller, [Brakes] what a wrangler
+// slowed down or paused for a while, and [Health] how many calls a site bears.
+// It starts no goroutine, has nothing to close and never looks at a call. It
+// imports the standard library and golang.org/x/sync/semaphore.
 package limit
 
 import (
@@ -16,6 +18,9 @@ const (
 	// DefaultMaxHold is how long a call is held at most where the
 	// configuration names nothing: 20 s.
 	DefaultMaxHold = 20 * time.Second
+	// DefaultInteractiveHold is the same for a call of the interactive lane: 2 s,
+	// since whoever waits for it looks at a frozen window.
+	DefaultInteractiveHold = 2 * time.Second
 	// DefaultMaxQueue is how many calls of one limiter are held at a time where
 	// the configuration names nothing: 1000.
 	DefaultMaxQueue = 1000
@@ -42,7 +47,9 @@ type Options struct {
 	// holds none: a call over the limit is refused at once.
 	MaxHold time.Duration
 	// MaxQueue is how many calls may be held at a time; 0 is
-	// [DefaultMaxQueue], negative holds none.
+	// [DefaultMaxQueue], negative holds none. A farm call counts all that are
+	// held, an interactive one those of its lane only, so that a farm that fills
+	// the queue doesn't keep it out: there may be twice as many in all.
 	MaxQueue int
 }
 

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -13,19 +14,30 @@ type Lane uint8
 const (
 	Farm Lane = iota
 	Interactive
+	lanes int = iota
 )
+
+// MaxStages is how many budgets a call may pass: the brake, the caller's, the
+// kind's, the script's, the script's of the fleet, the site's, the site's of
+// the fleet, and one to spare.
+const MaxStages = 8
+
+// errStages is a call with more than MaxStages budgets: a bug of ours, and the
+// call doesn't go.
+var errStages = errors.New("limit: more budgets than a call may pass")
 
 // Ask is what a call wants of a budget.
 type Ask struct {
-	// Cost is in tokens, at least 1.
+	// Cost is in tokens; under 1 counts as 1.
 	Cost int
+	// Lane is who it waits with.
 	Lane Lane
 	// MaxHold is how long the call may be held here at most; 0 is the budget's own
-	// bound, negative holds not at all.
+	// bound, which holds in any case; negative holds not at all.
 	MaxHold time.Duration
 }
 
-// Stage is one budget on a call's way.
+// Stage is one budget on a call's way. It is safe for concurrent use.
 type Stage interface {
 	// Take waits until the budget lets the call through; see [Limiter.Take].
 	Take(ctx context.Context, a Ask) (Grant, error)
@@ -33,11 +45,121 @@ type Stage interface {
 	Charge(cost int)
 }
 
-// Lender is a budget in another package that a [Grant] was taken from.
+// Lender is a budget in another package that a [Grant] was taken from. It is
+// safe for concurrent use, and a pointer, so that grants can be compared.
 type Lender interface {
-	// Refund takes back the tokens of a call that never left.
+	// Refund takes back the tokens of a call that never left. The budget keeps
+	// its own bound: what doesn't fit into it any more is gone.
 	Refund(cost int)
 }
 
-// Take is [Limiter.Acquire] with a lane and a bound of the call's own.
-func (l *Limiter) Take(ctx context.Context, a Ask) (Grant, error) { return l.Acquire(ctx, a.Cost) }
+// Grant is a call let through. Hand it on by pointer: a copy could free the
+// same slot twice.
+type Grant struct {
+	// Held is how long the call was held; 0 when it wasn't.
+	Held time.Duration
+	// l is whose slot it has, lender who gets the tokens back otherwise; one of
+	// them at most is set, none once it is over.
+	l      *Limiter
+	lender Lender
+	taken  int // tokens
+}
+
+// Lent is the grant of a budget in another package, for a call that took cost
+// tokens of l and was held for a time. It has no slot.
+func Lent(l Lender, cost int, held time.Duration) Grant {
+	return Grant{Held: held, lender: l, taken: cost}
+}
+
+// Release frees the slot in flight; the tokens stay spent. It may be called
+// again, and on a zero Grant, but not from several goroutines at once.
+func (g *Grant) Release() {
+	l := g.l
+	g.l, g.lender = nil, nil
+	if l != nil {
+		l.release(0)
+	}
+}
+
+// Cancel is Release for a call that never left for the site: it gives back the
+// tokens as well, exactly those that were taken, and never more than the burst
+// has room for. After Release it does nothing, as Release after it.
+//
+// A call that took its tokens long ago may so give back what the bucket has
+// refilled since: for the moment after, other calls may go at up to that much
+// over the burst, while over time none goes without a token of its own. Of
+// several budgets the one that must be exact therefore comes last.
+func (g *Grant) Cancel() {
+	l, lender := g.l, g.lender
+	g.l, g.lender = nil, nil
+	switch {
+	case l != nil:
+		l.release(g.taken)
+	case lender != nil:
+		lender.Refund(g.taken)
+	}
+}
+
+// Grants is a call let through by several budgets. Hand it on by pointer, as a
+// [Grant].
+type Grants struct {
+	n  int
+	of [MaxStages]Grant
+}
+
+// TakeAll takes a call through the budgets in order; nil ones are skipped. On
+// an error those taken before are cancelled, and the int is the index of the
+// budget that refused; it is -1 otherwise. a.MaxHold, if it isn't 0, bounds the
+// holds at all of them together; each has its own bound as well. It allocates
+// nothing of its own.
+//
+// At most [MaxStages] may be given, nil ones counted.
+func TakeAll(ctx context.Context, stages []Stage, a Ask) (Grants, int, error) {
+	var gs Grants
+	if len(stages) > MaxStages {
+		return gs, MaxStages, errStages
+	}
+	rest := a.MaxHold
+	for i, s := range stages {
+		if s == nil {
+			continue
+		}
+		g, err := s.Take(ctx, Ask{Cost: a.Cost, Lane: a.Lane, MaxHold: rest})
+		if err != nil {
+			gs.Cancel()
+			return Grants{}, i, err
+		}
+		if rest > 0 {
+			if rest -= g.Held; rest <= 0 {
+				rest = -1 // 0 would ask for the next one's own bound
+			}
+		}
+		gs.of[gs.n] = g
+		gs.n++
+	}
+	return gs, -1, nil
+}
+
+// Release frees the slots; see [Grant.Release]. The last taken is the first
+// given back, so that a call which then goes on finds the next slot free.
+func (gs *Grants) Release() {
+	for i := gs.n - 1; i >= 0; i-- {
+		gs.of[i].Release()
+	}
+}
+
+// Cancel gives slots and tokens back; see [Grant.Cancel].
+func (gs *Grants) Cancel() {
+	for i := gs.n - 1; i >= 0; i-- {
+		gs.of[i].Cancel()
+	}
+}
+
+// Held is how long the call was held at all budgets together.
+func (gs *Grants) Held() time.Duration {
+	var d time.Duration
+	for i := range gs.n {
+		d += gs.of[i].Held
+	}
+	return d
+}
