@@ -14,6 +14,9 @@ func (r *reading) whole() {
 	}
 	r.addresses()
 	r.served()
+	r.callerKnown()
+	r.fleets()
+	r.compose()
 	r.keys()
 	r.handleKey()
 	r.storageSite()
@@ -29,7 +32,7 @@ func (r *reading) whole() {
 // keys checks where keys come from, all scripts together.
 func (r *reading) keys() {
 	c := r.cfg
-	inVault := c.Handles.Vault != ""
+	inVault := c.Handles.Vault != "" || c.Limits.Fleet != nil && c.Limits.Fleet.Password != ""
 	first := map[string]string{}
 	for i := range c.Scripts {
 		s, pos := &c.Scripts[i], r.seen.scripts[i]
@@ -69,8 +72,10 @@ func (r *reading) firstActive() place {
 			return p.active.key.place
 		}
 	}
-	if v := r.seen.handleVault; v != nil {
-		return v.key.place
+	for _, v := range []*node{r.seen.handleVault, r.seen.fleetPassword} {
+		if v != nil {
+			return v.key.place
+		}
 	}
 	return place{}
 }

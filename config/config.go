@@ -58,7 +58,7 @@ type Config struct {
 type Listener struct {
 	Name          string   // unique; the address unless named
 	Address       string   // host:port; host is an IP address or localhost
-	Identity      string   // "none": anyone who can connect is served
+	Identity      string   // "none", or "kernel": callers are known by their user
 	Shared        bool     // several scripts although callers are not told apart
 	Scripts       []string // names of the scripts that it serves, at least one
 	DefaultScript string   // for calls that name none; may be empty
@@ -81,6 +81,7 @@ type Script struct {
 	Deny        []policy.Rule // the same of what is carved out
 	AllowWhere  string        // where its allow list stands, or the script
 	Limit       Limit
+	Roles       []string  // its roles, those that they bring included, in the order of their rules
 	SudoAsLogin []string  // logins that it may act as; * stands for any characters
 	SudoCaller  bool      // sudo_as_login: caller
 	FlowLogin   string    // makes the caller's login: "{user}" is the user's name
@@ -278,6 +279,15 @@ const (
 	DefaultMaxHold  = 20 * time.Second
 	DefaultQueue    = 1000
 
+	DefaultInteractiveHold = 2 * time.Second // longer is a frozen Maya
+
+	// DefaultSiteInFlight is far above what a site serves one host well, so that
+	// what bounds it is the site's health.
+	DefaultSiteInFlight = 256
+	DefaultMinInFlight  = 4
+	DefaultLease        = 2 * time.Second
+	DefaultPrefix       = "stagedoor"
+
 	DefaultHandleTTL = 720 * time.Hour // 30 days: a render job that waits, a desk over a holiday
 
 	DefaultConnectTimeout = 10 * time.Second
@@ -303,7 +313,7 @@ const (
 	MaxBurst    = 100_000
 	MaxInFlight = 10_000
 	MaxQueue    = 1_000_000
-	MaxTargets  = 5000 // types in all rules of one script
+	MaxTargets  = 20_000 // types in all rules of one script; a rule without any counts as one
 )
 
 // defaults is a configuration that says nothing.
@@ -313,6 +323,7 @@ func defaults() *Config {
 		MaxDepth:       DefaultMaxDepth,
 		MaxBuffered:    DefaultMaxBuffered,
 		MaxConnections: DefaultMaxConnections,
+		Limits:         Limits{Site: Budget{InFlight: DefaultSiteInFlight}, MinInFlight: DefaultMinInFlight},
 		Handles:        Handles{TTL: DefaultHandleTTL},
 		Upstream: Upstream{
 			ConnectTimeout: DefaultConnectTimeout,
@@ -406,7 +417,7 @@ func read(path string, serve bool) (_ []byte, err error) {
 // Parse reads data, the content of the file name. The Config is nil when one of
 // the diagnostics is an error; they are sorted by place.
 func Parse(name string, data []byte) (*Config, []Diagnostic) {
-	r := &reading{file: name, base: filepath.Base(name), cfg: defaults()}
+	r := &reading{file: name, base: filepath.Base(name), cfg: defaults(), now: time.Now(), coverWork: maxCoverWork}
 	if root := r.tree(data); root != nil {
 		r.root(root)
 	}

@@ -60,16 +60,25 @@ func bare(c *config.Config) *config.Config {
 	out.Warnings = nil
 	out.Scripts = nil
 	for _, s := range c.Scripts {
-		s.Line = 0
-		var rules []policy.Rule
-		for _, r := range s.Allow {
-			r.Line = 0
-			rules = append(rules, r)
-		}
-		s.Allow = rules
+		s.Line, s.AllowWhere = 0, ""
+		s.Allow, s.Deny = bareRules(s.Allow), bareRules(s.Deny)
 		out.Scripts = append(out.Scripts, s)
 	}
 	return &out
+}
+
+// bareRules are rules without their places; of a condition, which holds
+// functions, the text is kept, as the role's name.
+func bareRules(in []policy.Rule) (out []policy.Rule) {
+	for _, r := range in {
+		r.Line = 0
+		if r.When != nil {
+			r.Role += " where " + r.When.String()
+			r.When = nil
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 func roundTrip(t *testing.T, c *config.Config) {

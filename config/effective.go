@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"stagedoor/policy"
 )
@@ -32,6 +34,8 @@ func (c *Config) Effective() []byte {
 	w.line(0, "max_depth", strconv.Itoa(c.MaxDepth), c.MaxDepth == DefaultMaxDepth)
 	w.line(0, "max_buffered", showSize(c.MaxBuffered), c.MaxBuffered == DefaultMaxBuffered)
 	w.line(0, "max_connections", strconv.Itoa(c.MaxConnections), c.MaxConnections == DefaultMaxConnections)
+	w.limits(&c.Limits)
+	w.text(0, "schema", c.Schema)
 	w.handles(&c.Handles)
 	w.storage(&c.Storage)
 	w.upstream(&c.Upstream)
@@ -41,6 +45,7 @@ func (c *Config) Effective() []byte {
 	w.open(0, "log")
 	w.line(1, "level", c.Log.Level, c.Log.Level == DefaultLogLevel)
 	w.line(1, "format", c.Log.Format, c.Log.Format == DefaultLogFormat)
+	w.roles(c)
 	w.open(0, "scripts")
 	for i := range c.Scripts {
 		w.script(c, &c.Scripts[i])
@@ -219,14 +224,21 @@ func (w *writer) script(c *Config, s *Script) {
 	if s.Contact != c.Contact {
 		w.text(2, "contact", s.Contact)
 	}
-	w.open(2, "limit")
-	w.line(3, "rate", showRate(s.Limit.Rate), s.Limit.Rate == DefaultRate)
-	w.line(3, "burst", strconv.Itoa(s.Limit.Burst), s.Limit.Burst == defaultBurst(s.Limit.Rate))
-	w.line(3, "in_flight", strconv.Itoa(s.Limit.InFlight), s.Limit.InFlight == DefaultInFlight)
-	w.line(3, "max_hold", showDuration(s.Limit.MaxHold), s.Limit.MaxHold == DefaultMaxHold)
-	w.line(3, "queue", strconv.Itoa(s.Limit.Queue), s.Limit.Queue == DefaultQueue)
-	if len(s.SudoAsLogin) > 0 {
+	w.limit(&s.Limit, c.Limits.Fleet != nil)
+	switch {
+	case s.SudoCaller:
+		w.line(2, "sudo_as_login", "caller", false)
+		w.line(2, "flow_login", quote(s.FlowLogin), s.FlowLogin == userWord)
+	case len(s.SudoAsLogin) > 0:
 		w.line(2, "sudo_as_login", quoteAll(s.SudoAsLogin), false)
+	}
+	mode := "enforce"
+	if s.Observe {
+		mode = "observe"
+	}
+	w.line(2, "mode", mode, !s.Observe)
+	if !s.ObserveEnd.IsZero() {
+		w.text(2, "observe_until", s.ObserveEnd.Format(time.DateOnly))
 	}
 	session, user := "keep", "refuse"
 	if s.DropSession {
@@ -237,20 +249,169 @@ func (w *writer) script(c *Config, s *Script) {
 	}
 	w.line(2, "session_uuid", session, !s.DropSession)
 	w.line(2, "user_auth", user, !s.ForwardUser)
-	if len(s.Allow) == 0 {
+	if len(s.Roles) > 0 {
+		w.line(2, "roles", quoteAll(s.Roles), false)
+	}
+	own := func(r *policy.Rule) bool { return r.Role == "" }
+	if !slices.ContainsFunc(s.Allow, func(r policy.Rule) bool { return own(&r) }) {
 		w.line(2, "allow", "[]", true)
+	}
+	w.rules("allow", s.Allow, own)
+	w.rules("deny", s.Deny, own)
+}
+
+// rules writes those of a list that are meant, if there are any.
+func (w *writer) rules(name string, rules []policy.Rule, meant func(*policy.Rule) bool) {
+	first := true
+	for i := range rules {
+		if !meant(&rules[i]) {
+			continue
+		}
+		if first {
+			w.open(2, name)
+		}
+		first = false
+		w.printf("      - %s\n", ruleText(&rules[i]))
+		w.options(&rules[i])
+	}
+}
+
+// options writes the options of a rule below it.
+func (w *writer) options(r *policy.Rule) {
+	if p := r.Projects; p != nil {
+		ids := make([]string, len(p.IDs))
+		for i, id := range p.IDs {
+			ids[i] = strconv.FormatInt(id, 10)
+		}
+		text := "[" + strings.Join(ids, ", ") + "]"
+		if p.Lookup || p.AddFilter {
+			text = "{ids: " + text
+			if p.Lookup {
+				text += ", lookup: cached"
+			}
+			if p.AddFilter {
+				text += ", filter: add"
+			}
+			text += "}"
+		}
+		w.line(4, "projects", text, false)
+	}
+	if r.When != nil {
+		w.line(4, "where", quote(r.When.String()), false)
+	}
+	if r.MaxRows > 0 {
+		w.line(4, "max_rows", strconv.Itoa(r.MaxRows), false)
+	}
+	if r.MaxBatch > 0 {
+		w.line(4, "max_batch", strconv.Itoa(r.MaxBatch), false)
+	}
+	switch {
+	case r.Share.Seconds > 0:
+		w.line(4, "cache", showDuration(time.Duration(r.Share.Seconds)*time.Second), false)
+	case r.Share.Coalesce:
+		w.line(4, "coalesce", "true", false)
+	}
+}
+
+// roles writes each role that some script has, with its own rules only: scripts
+// name all that they have.
+func (w *writer) roles(c *Config) {
+	seen := map[string]bool{}
+	for i := range c.Scripts {
+		s := &c.Scripts[i]
+		for _, name := range s.Roles {
+			if seen[name] {
+				continue
+			}
+			if len(seen) == 0 {
+				w.open(0, "roles")
+			}
+			seen[name] = true
+			of := func(r *policy.Rule) bool { return r.Role == name }
+			w.open(1, quote(name))
+			if !slices.ContainsFunc(s.Allow, func(r policy.Rule) bool { return of(&r) }) {
+				w.line(2, "allow", "[]", true)
+			}
+			w.rules("allow", s.Allow, of)
+			w.rules("deny", s.Deny, of)
+		}
+	}
+}
+
+func (w *writer) limit(l *Limit, shared bool) {
+	w.open(2, "limit")
+	switch {
+	case l.Fleet > 0:
+		w.line(3, "fleet", showRate(l.Fleet), false)
+		w.line(3, "node", showRate(l.Rate), l.Rate == l.Fleet)
+	case shared:
+		w.line(3, "node", showRate(l.Rate), l.Rate == DefaultRate)
+	default:
+		w.line(3, "rate", showRate(l.Rate), l.Rate == DefaultRate)
+	}
+	w.line(3, "burst", strconv.Itoa(l.Burst), l.Burst == defaultBurst(l.Rate))
+	w.line(3, "in_flight", strconv.Itoa(l.InFlight), l.InFlight == DefaultInFlight)
+	lane := "farm"
+	if l.Interactive {
+		lane = "interactive"
+	}
+	w.line(3, "lane", lane, !l.Interactive)
+	w.line(3, "max_hold", showDuration(l.MaxHold), l.MaxHold == defaultHold(l.Interactive))
+	w.line(3, "queue", strconv.Itoa(l.Queue), l.Queue == DefaultQueue)
+	if len(l.Kinds) > 0 {
+		w.open(3, "kinds")
+		for _, k := range l.Kinds {
+			w.line(4, k.Kind, fmt.Sprintf("{rate: %s, burst: %d}", showRate(k.Rate), k.Burst), false)
+		}
+	}
+	if l.UploadBytes > 0 {
+		w.line(3, "upload_bytes", showSize(l.UploadBytes), false)
+	}
+}
+
+func (w *writer) limits(l *Limits) {
+	w.open(0, "limits")
+	w.open(1, "site")
+	w.budget(&l.Site, DefaultSiteInFlight)
+	w.line(2, "min_in_flight", strconv.Itoa(l.MinInFlight), l.MinInFlight == min(DefaultMinInFlight, l.Site.InFlight))
+	if l.Caller != (Budget{}) {
+		w.open(1, "caller")
+		w.budget(&l.Caller, 0)
+	}
+	f := l.Fleet
+	if f == nil {
 		return
 	}
-	w.open(2, "allow")
-	for i := range s.Allow {
-		w.printf("      - %s\n", ruleText(&s.Allow[i]))
+	w.open(1, "fleet")
+	w.text(2, "redis", f.Redis)
+	w.text(2, "ca", f.CA)
+	w.text(2, "user", f.User)
+	if f.Password != "" {
+		w.text(2, "password", f.Password+"#"+f.PasswordField)
+	}
+	w.text(2, "password_file", f.PasswordFile)
+	w.line(2, "share", fmt.Sprintf("1/%.0f", 1/f.Share), false)
+	w.line(2, "lease", showDuration(f.Lease), f.Lease == DefaultLease)
+	w.line(2, "prefix", quote(f.Prefix), f.Prefix == DefaultPrefix)
+}
+
+func (w *writer) budget(b *Budget, inFlight int) {
+	if b.Rate > 0 {
+		w.line(2, "rate", showRate(b.Rate), false)
+		w.line(2, "burst", strconv.Itoa(b.Burst), b.Burst == defaultBurst(b.Rate))
+	}
+	if b.InFlight > 0 {
+		w.line(2, "in_flight", strconv.Itoa(b.InFlight), b.InFlight == inFlight)
 	}
 }
 
 // ruleText writes a rule so that reading it gives the same one.
 func ruleText(r *policy.Rule) string {
 	if len(r.Targets) == 0 {
-		return quote(r.Verb)
+		if r.Projects == nil && r.When == nil && r.Share == (policy.Share{}) {
+			return quote(r.Verb)
+		}
+		return quote(r.Verb) + ":" // with options below it
 	}
 	parts := make([]string, len(r.Targets))
 	single := true

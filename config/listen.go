@@ -83,14 +83,21 @@ func (r *reading) identity(n, address *node, l *Listener) {
 	switch {
 	case n == nil:
 		at := address.where()
-		r.error(at, "who may call here? Until callers are known by the kernel's word, anyone who can connect to this address may use its scripts",
-			"if that is right, write it out beside the address: identity: none")
+		r.error(at, "who may call here? Anyone who can connect to this address may use its scripts",
+			"if that is right, write it out beside the address: identity: none; or identity: kernel, to know the user (Linux)")
 	case n.kind == kindText && n.text == "none":
 		l.Identity = "none"
 		r.warn(n.place, "identity: none: anyone who can connect to this address may use its scripts", "")
+	case n.kind == kindText && n.text == "kernel":
+		l.Identity = "kernel"
+		if l.AllowRemote {
+			r.error(n.place, "identity: kernel with allow_remote: the kernel knows callers on this host only", "give other hosts a listener of their own, with identity: none")
+			return
+		}
+		r.warn(n.place, "identity: kernel: callers are known by their user (on Linux), and any user of this host may use the scripts of this address", "")
 	case n.kind == kindNull:
 	default:
-		r.value(n, quoted(n)+" is not yet known by this version", "write none")
+		r.value(n, quoted(n)+" is not known", "write none, or kernel")
 	}
 }
 

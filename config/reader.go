@@ -19,6 +19,9 @@ type reading struct {
 	found []finding
 	cfg   *Config
 	seen  seen
+	now   time.Time
+
+	coverWork int // what is left of maxCoverWork
 
 	wideAt  int // the line that wide is, from 1
 	wide    []rune

@@ -51,7 +51,7 @@ var (
 	// fileName is a relative path to a file of a kind that is named here.
 	fileName = regexp.MustCompile(`^[A-Za-z0-9_./-]+\.(?:pem|crt|cer|key|json|jsonl|txt|log|ya?ml)$`)
 	// ownField finds a field of ours at the start of a line.
-	ownField = regexp.MustCompile(`^[\s{"'\[-]*(?:version|site|contact|listen|identity|scripts|vault|login|handles|storage|upstream|audit|admin)["']?[ \t]*:`)
+	ownField = regexp.MustCompile(`^[\s{"'\[-]*(?:version|site|contact|listen|identity|scripts|vault|login|handles|storage|upstream|audit|admin|limits|roles|schema)["']?[ \t]*:`)
 )
 
 // secretName says whether a field of this name would hold a secret.

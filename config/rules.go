@@ -13,15 +13,20 @@ type rulePos struct {
 	verb    place
 	targets []place
 	fields  [][]place
+	seen    map[string]int // while it is read: "Type" and "Type.field"; after a zero byte, "Type" and where its target is
 }
 
-// laterRules are words of rules that other versions bring.
-func laterRules() []string {
-	return []string{"projects", "where", "cache", "coalesce"}
+// ruleSet is a list of rules as it stands in the file.
+type ruleSet struct {
+	of    string // whose they are, as a message says it
+	role  string // the role's name, or "" for a script's own
+	deny  bool
+	rules []policy.Rule
+	pos   []rulePos
 }
 
-// allow reads a script's rules.
-func (r *reading) allow(s *Script, n *node) {
+// ruleList reads an allow or a deny list.
+func (r *reading) ruleList(set *ruleSet, n *node) {
 	if n.kind != kindList {
 		hint := "write - read: Shot"
 		if n.kind == kindMap {
@@ -30,53 +35,65 @@ func (r *reading) allow(s *Script, n *node) {
 		r.value(n, "a list of rules is wanted here, this is "+n.kind.String(), hint)
 		return
 	}
-	var poss []rulePos
 	for _, it := range n.items {
-		rules, pos := r.item(it)
-		s.Allow = append(s.Allow, rules...)
-		poss = append(poss, pos...)
+		rules, pos := r.item(set, it)
+		set.rules, set.pos = append(set.rules, rules...), append(set.pos, pos...)
 	}
-	targets := 0
-	for i := range s.Allow {
-		targets += len(s.Allow[i].Targets)
-	}
-	if targets > MaxTargets {
-		r.error(n.key.place, fmt.Sprintf("more than %d types in the rules of one script", MaxTargets), "CustomEntity* stands for all of them")
+	if countTargets(set.rules) > MaxTargets {
+		r.tooMany(n.key.place)
+		set.rules, set.pos = nil, nil
 		return
 	}
 	bad := false
-	for i := range s.Allow {
-		bad = r.problems(&s.Allow[i], poss[i]) || bad
+	for i := range set.rules {
+		bad = r.problems(&set.rules[i], set.pos[i]) || bad
 	}
 	if !bad {
-		r.covered(s.Allow, poss)
+		r.covered(set)
 	}
-	for i := range s.Allow {
-		r.notable(s, &s.Allow[i], poss[i])
+	if !set.deny {
+		for i := range set.rules {
+			r.notable(set.of, &set.rules[i], set.pos[i])
+		}
 	}
 }
 
-// item reads one entry of the list: a word, or verbs with what they reach.
-func (r *reading) item(n *node) (rules []policy.Rule, pos []rulePos) {
+func countTargets(rules []policy.Rule) (n int) {
+	for i := range rules {
+		n += max(1, len(rules[i].Targets))
+	}
+	return n
+}
+
+func (r *reading) tooMany(at place) {
+	r.error(at, fmt.Sprintf("more than %d types in the rules of one script", MaxTargets), "CustomEntity* stands for all of them")
+}
+
+// item reads one entry of the list: a word, or verbs with what they reach, and
+// options that hold for all of them.
+func (r *reading) item(set *ruleSet, n *node) (rules []policy.Rule, pos []rulePos) {
+	bare := policy.Rule{File: r.base, Role: set.role}
 	switch n.kind {
 	case kindText:
-		return []policy.Rule{{Verb: n.text, File: r.base, Line: n.line}}, []rulePos{{verb: n.place}}
+		bare.Verb, bare.Line = n.text, n.line
+		return []policy.Rule{bare}, []rulePos{{verb: n.place}}
 	case kindMap:
+		var o options
 		for _, v := range n.fields {
-			if slices.Contains(laterRules(), v.key.text) {
-				r.hide(v)
-				r.error(v.key.place, v.key.text+" in a rule is not yet known by this version", "remove it, or use a newer stagedoor")
+			if slices.Contains(optionWords(), v.key.text) {
+				r.option(&o, set.deny, v)
 				continue
 			}
-			rule := policy.Rule{Verb: v.key.text, File: r.base, Line: v.key.line}
-			p := rulePos{verb: v.key.place}
+			rule, p := bare, rulePos{verb: v.key.place}
+			rule.Verb, rule.Line = v.key.text, v.key.line
 			if r.targets(v, &rule, &p) {
 				rules, pos = append(rules, rule), append(pos, p)
 			}
 		}
-		if len(n.fields) == 0 {
+		if len(n.fields) == len(o.given) {
 			r.error(n.place, "an empty rule", "write read: Shot")
 		}
+		r.give(&o, rules)
 	case kindNull, kindInt, kindFloat, kindBool, kindList:
 		r.error(n.where(), "a rule is wanted here, this is "+n.kind.String(), "write read: Shot")
 	}
@@ -84,9 +101,10 @@ func (r *reading) item(n *node) (rules []policy.Rule, pos []rulePos) {
 }
 
 // targets reads what a verb reaches: Shot, Shot.code, a list of these, or
-// {Shot: [code, project]}.
+// {Shot: [code, project]}; or nothing, where the verb takes nothing.
 func (r *reading) targets(n *node, rule *policy.Rule, p *rulePos) bool {
 	before := len(r.found)
+	p.seen = map[string]int{}
 	switch n.kind {
 	case kindText:
 		r.target(n, rule, p)
@@ -102,39 +120,50 @@ func (r *reading) targets(n *node, rule *policy.Rule, p *rulePos) bool {
 		for _, v := range n.fields {
 			r.typeFields(v, rule, p)
 		}
-	case kindNull, kindInt, kindFloat, kindBool:
+	case kindNull:
+		if takesNothing(rule.Verb) {
+			return true
+		}
+		fallthrough
+	case kindInt, kindFloat, kindBool:
 		hint := "write " + rule.Verb + ": Shot; a verb that takes nothing stands alone: - " + rule.Verb
 		r.value(n, "names nothing", hint)
 		return false
 	}
+	p.seen = nil
 	if len(rule.Targets) == 0 && len(r.found) == before {
 		r.value(n, "names nothing: this rule can never match", "name a type, or remove the line")
 	}
 	return len(r.found) == before
 }
 
+// takesNothing says whether a verb may stand without what it reaches.
+func takesNothing(verb string) bool {
+	return len((&policy.Rule{Verb: verb}).Problems()) == 0
+}
+
 // target adds Type or Type.field, to the target of the same type if there is
 // one.
 func (r *reading) target(n *node, rule *policy.Rule, p *rulePos) {
 	typ, field, dotted := strings.Cut(n.text, ".")
-	i := slices.IndexFunc(rule.Targets, func(t policy.Target) bool { return t.Type == typ })
-	if i < 0 {
+	_, twice := p.seen[n.text]
+	p.seen[n.text] = len(rule.Targets)
+	i, known := p.seen["\x00"+typ]
+	switch {
+	case twice:
+		r.error(n.place, quoted(n)+" is listed twice", "")
+	case !known:
+		p.seen["\x00"+typ] = len(rule.Targets)
 		t, at := policy.Target{Type: typ}, []place(nil)
 		if dotted {
 			t.Fields, at = []string{field}, []place{n.place}
 		}
 		rule.Targets = append(rule.Targets, t)
 		p.targets, p.fields = append(p.targets, n.place), append(p.fields, at)
-		return
-	}
-	t := &rule.Targets[i]
-	switch {
-	case !dotted && t.Fields == nil, dotted && slices.Contains(t.Fields, field):
-		r.error(n.place, quoted(n)+" is listed twice", "")
-	case !dotted || t.Fields == nil:
+	case !dotted || rule.Targets[i].Fields == nil:
 		r.error(n.place, fmt.Sprintf("%s and single fields of it in one rule", typ), typ+" alone is every field; keep the one that is meant")
 	default:
-		t.Fields, p.fields[i] = append(t.Fields, field), append(p.fields[i], n.place)
+		rule.Targets[i].Fields, p.fields[i] = append(rule.Targets[i].Fields, field), append(p.fields[i], n.place)
 	}
 }
 
@@ -142,6 +171,7 @@ func (r *reading) target(n *node, rule *policy.Rule, p *rulePos) {
 func (r *reading) typeFields(n *node, rule *policy.Rule, p *rulePos) {
 	t, items := policy.Target{Type: n.key.text}, n.items
 	var at []place
+	seen := map[string]bool{}
 	switch {
 	case n.kind == kindText && n.text == "*":
 	case n.kind == kindText:
@@ -157,10 +187,11 @@ func (r *reading) typeFields(n *node, rule *policy.Rule, p *rulePos) {
 			case it.text == "*":
 				r.error(it.place, "* in a list of fields", "write "+n.name()+": \"*\" for every field")
 				return
-			case slices.Contains(t.Fields, it.text):
+			case seen[it.text]:
 				r.error(it.place, quoted(it)+" is listed twice", "")
 				return
 			}
+			seen[it.text] = true
 			t.Fields, at = append(t.Fields, it.text), append(at, it.place)
 		}
 	default:
@@ -192,8 +223,8 @@ func (r *reading) problems(rule *policy.Rule, p rulePos) bool {
 
 // ruleHint is for a word that no rule starts with.
 func ruleHint(word string) string {
-	if slices.Contains(laterRules(), word) {
-		return "this version doesn't know it yet"
+	if slices.Contains(optionWords(), word) {
+		return "it is an option of a rule: write it beside the verb, in the same entry"
 	}
 	verb, rest, two := strings.Cut(strings.ReplaceAll(word, ":", " "), " ")
 	if two && slices.Contains(policy.Verbs(), verb) {
@@ -203,12 +234,12 @@ func ruleHint(word string) string {
 }
 
 // notable warns of what is allowed but reaches further than it looks.
-func (r *reading) notable(s *Script, rule *policy.Rule, p rulePos) {
+func (r *reading) notable(of string, rule *policy.Rule, p rulePos) {
 	if rule.Verb == "webhook_write" {
-		r.warn(p.verb, s.Name+" may write webhooks: the site then sends values of records to any address that it names, and it may change, silence or remove hooks of others", "")
+		r.warn(p.verb, of+" may write webhooks: the site then sends values of records to any address that it names, and it may change, silence or remove hooks of others", "")
 	}
 	if rule.Verb == "webhook_read" {
-		r.warn(p.verb, s.Name+" may read webhooks: their deliveries hold values of records of any type", "")
+		r.warn(p.verb, of+" may read webhooks: their deliveries hold values of records of any type", "")
 	}
 	if rule.Verb != "read" {
 		return
@@ -216,95 +247,9 @@ func (r *reading) notable(s *Script, rule *policy.Rule, p rulePos) {
 	for i, t := range rule.Targets {
 		switch t.Type {
 		case "EventLogEntry":
-			r.warn(p.targets[i], s.Name+" may read EventLogEntry, which shows old and new values of every field", "")
+			r.warn(p.targets[i], of+" may read EventLogEntry, which shows old and new values of every field", "")
 		case "ApiUser":
-			r.warn(p.targets[i], s.Name+" may read ApiUser, which lists every script of the site", "")
+			r.warn(p.targets[i], of+" may read ApiUser, which lists every script of the site", "")
 		}
 	}
-}
-
-// covered finds rules that are there twice, and those that add nothing to the
-// ones before them.
-func (r *reading) covered(rules []policy.Rule, poss []rulePos) {
-	byVerb := map[string][]int{}
-	for i := range rules {
-		verb := rules[i].Verb
-		for _, j := range byVerb[verb] {
-			if equalTargets(rules[i].Targets, rules[j].Targets) {
-				r.error(poss[i].verb, "this rule is there twice", fmt.Sprintf("the first is in line %d", rules[j].Line))
-				break
-			} else if coversAll(rules[j].Targets, rules[i].Targets) {
-				r.warn(poss[i].verb, fmt.Sprintf("this %s rule adds nothing to the one in line %d", verb, rules[j].Line), "remove it")
-				break
-			}
-		}
-		byVerb[verb] = append(byVerb[verb], i)
-	}
-}
-
-func equalTargets(a, b []policy.Target) bool { return coversSame(a, b) && coversSame(b, a) }
-
-// coversSame says whether each target of b is in a, word for word, whatever the
-// order.
-func coversSame(a, b []policy.Target) bool {
-	for _, t := range b {
-		if !slices.ContainsFunc(a, func(o policy.Target) bool {
-			return o.Type == t.Type && (o.Fields == nil) == (t.Fields == nil) && len(o.Fields) == len(t.Fields) && subset(t.Fields, o.Fields)
-		}) {
-			return false
-		}
-	}
-	return true
-}
-
-// coversAll says whether a gives all that b gives. It says no where the policy
-// wants a type or a field named, which a glob or a type alone then doesn't give.
-func coversAll(a, b []policy.Target) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return false
-	}
-	for _, t := range b {
-		if !slices.ContainsFunc(a, func(o policy.Target) bool { return covers(o, t) }) {
-			return false
-		}
-	}
-	return true
-}
-
-func covers(a, b policy.Target) bool {
-	stem, glob := strings.CutSuffix(a.Type, "*")
-	switch {
-	case glob && (!strings.HasPrefix(b.Type, stem) || named(b)):
-		return false
-	case !glob && a.Type != b.Type:
-		return false
-	case a.Fields == nil:
-		return !slices.ContainsFunc(b.Fields, namedField)
-	}
-	return b.Fields != nil && subset(b.Fields, a.Fields)
-}
-
-func subset(a, of []string) bool {
-	return !slices.ContainsFunc(a, func(f string) bool { return !slices.Contains(of, f) })
-}
-
-// named says whether some verb wants the type named; a superset of the policy's
-// own list costs a warning, no more.
-func named(t policy.Target) bool {
-	switch t.Type {
-	case "EventLogEntry", "ApiUser", "PermissionRuleSet", "HumanUser", "ActionMenuItem",
-		policy.ImagesTarget, policy.FilesTarget:
-		return true
-	}
-	return false
-}
-
-// namedField is the same for fields.
-func namedField(f string) bool {
-	switch f {
-	case "created_by", "created_at", "login", "email", "sg_status_list", "locked_until", "sso_login",
-		"oxygen_user_id", "permission_rule_set", "generate_event_log_entries":
-		return true
-	}
-	return false
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -10,6 +11,11 @@ import (
 // scriptPos is where the parts of a script stand.
 type scriptPos struct {
 	node, active, file, limit, allow *node
+
+	allowed, denied ruleSet
+	roles           []*node // their names
+	sudo            *node   // sudo_as_login: caller
+	fleet, rate     *node   // of its limit
 }
 
 // maxScriptName is the length of a script's name in characters.
@@ -45,9 +51,12 @@ func (r *reading) script(n *node) {
 		NameField: DefaultNameField, Limit: defaultLimit(DefaultRate),
 	}
 	pos := scriptPos{node: n}
-	var keyField string
+	pos.allowed = ruleSet{of: s.Name}
+	pos.denied = ruleSet{of: s.Name, deny: true}
+	var keyField, until string
+	var flowLogin, untilAt *node
 	before := len(r.found)
-	session, user := "keep", "refuse"
+	session, user, mode := "keep", "refuse", "enforce"
 	ok := r.object(n, fmt.Sprintf("script %q", s.Name), []field{
 		{"active", func(v *node) { pos.active = v; r.active(&s, &keyField)(v) }, ""},
 		{"file", func(v *node) { pos.file = v; r.path(&s.File)(v) }, ""},
@@ -55,17 +64,52 @@ func (r *reading) script(n *node) {
 		{"key_field", r.secretField(&s.KeyField), ""},
 		{"name_field", r.secretField(&s.NameField), ""},
 		{"contact", r.text(&s.Contact), ""},
-		{"allow", func(v *node) { pos.allow = v; r.allow(&s, v) }, ""},
-		{"limit", func(v *node) { pos.limit = v; r.limit(&s.Limit, v) }, ""},
-		{"sudo_as_login", r.sudo(&s.SudoAsLogin), ""},
+		{"allow", func(v *node) { pos.allow = v; r.ruleList(&pos.allowed, v) }, ""},
+		{"deny", func(v *node) { r.ruleList(&pos.denied, v) }, ""},
+		{"roles", r.roleNames(&pos.roles), ""},
+		{"mode", r.word(&mode, "enforce", "observe"), ""},
+		{"observe_until", func(v *node) { untilAt = v; r.text(&until)(v) }, ""},
+		{"limit", func(v *node) { pos.limit = v; r.limit(&s.Limit, &pos, v) }, ""},
+		{"sudo_as_login", func(v *node) { r.sudo(&s, &pos, v) }, ""},
+		{"flow_login", func(v *node) { flowLogin = v; r.flowLogin(&s.FlowLogin)(v) }, ""},
 		{"session_uuid", r.word(&session, "keep", "drop"), ""},
 		{"user_auth", func(v *node) { r.userAuth(&user, v) }, ""},
-	}, "next", "mode", "observe_until", "projects", "lane", "fleet", "node", "roles", "callers", "limits", "places")
+	}, "next", "callers", "places")
 	s.DropSession, s.ForwardUser = session == "drop", user == "forward"
+	r.mode(&s, n, mode, untilAt, until)
+	r.loginOf(&s, flowLogin)
 	r.cfg.Scripts = append(r.cfg.Scripts, s)
 	r.seen.scripts = append(r.seen.scripts, pos)
 	if ok {
 		r.keyOf(&r.cfg.Scripts[len(r.cfg.Scripts)-1], pos, keyField, len(r.found) > before)
+	}
+}
+
+// Years that observe may end in: what is outside of them is a slip of the pen.
+const (
+	minObserveYear = 2020
+	maxObserveYear = 2100
+)
+
+// mode settles whether a script's rules are enforced, and from when on.
+func (r *reading) mode(s *Script, n *node, mode string, at *node, until string) {
+	s.Observe = mode == "observe"
+	switch {
+	case at == nil && s.Observe:
+		r.warn(n.field("mode").key.place, s.Name+" is observed without an end: nothing is refused for want of a rule until this line goes", "add observe_until: YYYY-MM-DD, the first day that it enforces")
+	case at == nil || until == "":
+	case !s.Observe:
+		r.error(at.key.place, "observe_until without mode: observe", "add mode: observe, or remove it")
+	default:
+		t, err := time.Parse(time.DateOnly, until)
+		if err != nil || t.Year() < minObserveYear || t.Year() > maxObserveYear {
+			r.value(at, quoted(at)+" is no date", "write the first day that it enforces: YYYY-MM-DD")
+			return
+		}
+		s.ObserveEnd = t
+		if !t.After(r.now) {
+			r.warn(at.key.place, s.Name+" enforces since "+until, "remove mode and observe_until")
+		}
 	}
 }
 
@@ -86,7 +130,7 @@ func (r *reading) keyOf(s *Script, pos scriptPos, field string, wrong bool) {
 	case s.KeyField == "":
 		s.KeyField = DefaultKeyField
 	}
-	if pos.allow == nil && !wrong || pos.allow != nil && pos.allow.kind == kindList && len(pos.allow.items) == 0 {
+	if pos.allow == nil && len(pos.roles) == 0 && !wrong || pos.allow != nil && pos.allow.kind == kindList && len(pos.allow.items) == 0 && len(pos.roles) == 0 {
 		r.warn(key, s.Name+" has no allow: it may only call info", "")
 	}
 }
@@ -146,38 +190,69 @@ func (r *reading) secretField(dst *string) reader {
 	})
 }
 
-func (r *reading) limit(l *Limit, n *node) {
-	burst := 0
-	r.object(n, "limit", []field{
-		{"rate", r.rate(&l.Rate), ""},
-		{"burst", r.count(&burst, 1, MaxBurst), ""},
-		{"in_flight", r.count(&l.InFlight, 1, MaxInFlight), ""},
-		{"max_hold", r.duration(&l.MaxHold, 0, 10*time.Minute), ""},
-		{"queue", r.count(&l.Queue, 0, MaxQueue), ""},
-	}, "fleet", "node", "lane", "site", "share")
-	l.Burst = burst
-	if burst == 0 {
-		l.Burst = defaultBurst(l.Rate)
+// sudo reads whom a script may act as: logins and patterns, or caller.
+func (r *reading) sudo(s *Script, pos *scriptPos, n *node) {
+	if n.kind == kindText && n.text == "caller" {
+		s.SudoCaller, pos.sudo = true, n
+		return
 	}
-	if w := l.LongestWait(); w > l.MaxHold {
-		at := n.key.place
-		r.warn(at, fmt.Sprintf("a batch of more than %d parts may have to wait %s for a full bucket; max_hold refuses it after %s", l.Burst, showDuration(w), showDuration(l.MaxHold)), "")
-	}
-}
-
-// sudo reads the logins that a script may act as.
-func (r *reading) sudo(dst *[]string) reader {
-	return r.texts(dst, func(s *string) reader {
-		return r.textLike(s, func(v string) (msg, hint string) {
+	r.texts(&s.SudoAsLogin, func(dst *string) reader {
+		read := r.textLike(dst, func(v string) (msg, hint string) {
 			switch {
 			case v == "caller":
-				return "needs callers that are known by the kernel's word", "that comes with callers:, which this version doesn't know yet; until then name logins"
-			case strings.ContainsAny(v, "*?{}"):
-				return "is a pattern; logins are named exactly", "list them: [anna, ben]"
+				return "stands alone", "write sudo_as_login: caller; every call then goes out as who makes it"
+			case strings.ContainsAny(v, "?{}"):
+				return "is no login", "name logins, with * for any characters: [anna, \"comp-*\"]"
 			}
 			return "", ""
 		})
+		return func(it *node) {
+			if read(it); strings.Trim(*dst, "*") == "" && *dst != "" {
+				r.warn(it.place, s.Name+" may act as anybody: the site's event log then names whom the caller chose", "")
+			}
+		}
+	})(n)
+}
+
+// userWord stands for the user's name in flow_login.
+const userWord = "{user}"
+
+// flowLogin reads how a caller's login is made from the name of the user.
+func (r *reading) flowLogin(dst *string) reader {
+	return r.textLike(dst, func(v string) (msg, hint string) {
+		if rest := strings.Replace(v, userWord, "", 1); rest == v || strings.ContainsAny(rest, "{}* ") {
+			return "makes no login", "write \"" + userWord + "\", or with more around it: \"" + userWord + "@acme.com\""
+		}
+		return "", ""
 	})
+}
+
+// loginOf fills in how a caller's login is made.
+func (r *reading) loginOf(s *Script, at *node) {
+	switch {
+	case at != nil && !s.SudoCaller:
+		r.error(at.key.place, "flow_login without sudo_as_login: caller", "it makes the caller's login; add the one, or remove the other")
+	case s.SudoCaller && s.FlowLogin == "":
+		s.FlowLogin = userWord
+	}
+}
+
+// callerKnown refuses sudo_as_login: caller where nobody tells who calls.
+func (r *reading) callerKnown() {
+	for i := range r.cfg.Scripts {
+		at := r.seen.scripts[i].sudo
+		if at == nil {
+			continue
+		}
+		for j := range r.cfg.Listeners {
+			l := &r.cfg.Listeners[j]
+			if l.Identity == "none" && slices.Contains(l.Scripts, r.cfg.Scripts[i].Name) {
+				r.value(at, "who calls is not known on "+l.Name+", which has identity: none",
+					"write identity: kernel there (Linux; callers on this host), or name logins here")
+				break
+			}
+		}
+	}
 }
 
 func (r *reading) userAuth(dst *string, n *node) {

@@ -23,11 +23,16 @@ type seen struct {
 	admin       *node
 	maxBody     *node
 	maxBuffer   *node
+
+	roles         map[string]*role
+	roleOrder     []*role
+	fleetPassword *node
+	schema        *node
 }
 
 // laterTop are fields that other versions bring.
 func laterTop() []string {
-	return []string{"places", "callers", "limits", "projects", "lane", "fleet", "node", "roles", "mode", "next", "observe_until"}
+	return []string{"places", "callers", "next"}
 }
 
 // root reads the whole file.
@@ -45,6 +50,9 @@ func (r *reading) root(n *node) {
 		{"shared", func(v *node) { r.seen.shared = v }, ""},
 		{"vault", r.vault, ""},
 		{"login", r.login, ""},
+		{"limits", r.limits, ""},
+		{"schema", r.schemaFile, ""},
+		{"roles", r.roles, ""},
 		{"scripts", r.scripts, "{NAME: {active: PATH, allow: [{read: Shot}]}}"},
 		{"max_body", func(v *node) { r.seen.maxBody = v; r.size(&c.MaxBody, 1<<10, 1<<30)(v) }, ""},
 		{"max_depth", r.count(&c.MaxDepth, 8, 1000), ""},

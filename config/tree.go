@@ -21,7 +21,8 @@ const (
 	MaxFile   = 1 << 20 // bytes
 	maxTokens = 100_000 // words and signs; the parser takes 2 s for the worst of that
 	maxNest   = 16      // lists and fields inside one another
-	maxItems  = 1000    // of one list, or fields at one place
+	maxItems  = 20_000  // of one list
+	maxFields = 1000    // at one place
 )
 
 // place is where a thing stands: line and column from 1, in characters.
@@ -368,8 +369,8 @@ func (r *reading) node(n ast.Node, key *node, depth int) *node {
 
 func (r *reading) mapping(out *node, values []*ast.MappingValueNode, flow bool, depth int) {
 	seen := map[string]int{}
-	if len(values) > maxItems {
-		r.error(out.place, fmt.Sprintf("more than %d fields at one place", maxItems), "")
+	if len(values) > maxFields {
+		r.error(out.place, fmt.Sprintf("more than %d fields at one place", maxFields), "")
 		return
 	}
 	for i, v := range values {
