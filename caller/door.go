@@ -1,6 +1,8 @@
 // Package caller says who is calling, from the connection and the request's
-// outer form alone. For now it holds the checks that keep web pages and other
-// hosts out (threat model P5, P6); who the local caller is comes later.
+// outer form alone: the checks that keep web pages and other hosts out (threat
+// model P5, P6), and the kernel's word about who holds the other end of a
+// connection (P2). It believes nothing that a caller sends, and maps no user to
+// anything.
 package caller
 
 import (
