@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -88,10 +89,7 @@ func TestAnotherUsersConnectionIsThatUsers(t *testing.T) {
 		t.Skip("only root can be another user")
 	}
 	ln := listen(t, "127.0.0.1:0")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := program(t)
 	for _, uid := range []uint32{nobodyElse, 65534} {
 		cmd := exec.CommandContext(t.Context(), self)
 		cmd.Env = append(os.Environ(), dialer+"="+ln.Addr().String())
@@ -101,7 +99,7 @@ func TestAnotherUsersConnectionIsThatUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := cmd.Start(); err != nil {
-			t.Skip("the test's program can't be run as another user: ", err)
+			t.Fatal(err)
 		}
 		accepted := accept(t, ln)
 		got, err := caller.Owner(accepted)
@@ -118,6 +116,22 @@ func TestAnotherUsersConnectionIsThatUsers(t *testing.T) {
 			t.Errorf("nobody's connection is user %d's: %v", got, err)
 		}
 	}
+}
+
+// program is this program where every user may run it.
+func program(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "dialer")
+	b, err := os.ReadFile("/proc/self/exe")
+	if err = errors.Join(err, os.WriteFile(path, b, 0o755), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // others have to run it
+		t.Fatal(err)
+	}
+	return path
 }
 
 // TestAConnectionWhoseEndHasGoneIsNobodys: closed, or reset, with its port taken
