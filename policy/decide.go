@@ -10,24 +10,29 @@ import (
 // Reason is why a policy refuses.
 type Reason string
 
-// The reasons of this package.
+// The reasons of this package. Of those that rules can mend, the first in this
+// order is told.
 const (
 	NoRule      Reason = "no_rule"      // nothing allows it
 	Denied      Reason = "denied"       // a deny rule forbids it
-	Project     Reason = "project"      // not shown to stay within the rule's projects
 	Rows        Reason = "rows"         // more rows a page than the rule gives
 	Batch       Reason = "batch"        // more parts than the rule gives
 	Unmet       Reason = "condition"    // the rule's condition does not hold
+	Project     Reason = "project"      // not shown to stay within the rule's projects
 	SecretField Reason = "secret_field" // a credential field; no rule can allow it
 	UserAuth    Reason = "user_auth"    // user and password in the call
 	Sudo        Reason = "sudo"         // sudo_as_login without a grant
 )
 
+// DefaultPageSize is how many rows a read gets that names no page size.
+const DefaultPageSize = 500
+
 // Verdict is the answer to one call. The zero Verdict refuses.
 type Verdict struct {
 	Allow bool
 	// Rule is where the rule stands that decided ("stagedoor.yaml:12"), or a
-	// word for what needs no rule. Empty when nothing allowed.
+	// word for what needs no rule. Of a refusal it is the rule that forbids, or
+	// whose bound is exceeded; the allow list where nothing in it gives the call.
 	Rule string
 	// Reason, What and Suggest are set on a refusal: what the script may not do
 	// ("update Version.description"), and the smallest lines that would allow
@@ -36,22 +41,25 @@ type Verdict struct {
 	What    string
 	Suggest string
 	// Observed says that the call is let through only because the script is
-	// observed: Reason, What and Suggest say why it would have been refused.
+	// observed: Reason, What and Suggest say why it would have been refused, or
+	// that it would have been confined.
 	Observed bool
 	// Sudo is the login that the call has to go out as; "" leaves it as it is.
 	Sudo string
 	// Filter are projects: the call may go out only with a filter added that
-	// confines it to them.
+	// confines it to them. It is the policy's own: nobody may change it.
 	Filter []int64
 	// Lookup are records whose project has to be looked up: the call may go out
-	// only if each lies where it has to.
+	// only if each lies where it has to, else [Verdict.Outside] is the answer.
 	Lookup []Check
 	// Share says whether the answer may be shared.
 	Share Share
+
+	need Need // of Lookup, for words
 }
 
 // Check is a record that has to lie in one of the projects; with Except, in none
-// of them.
+// of them. Projects is the policy's own: nobody may change it.
 type Check struct {
 	Record   flow.Record
 	Projects []int64
@@ -71,7 +79,8 @@ type Query struct {
 	Observe bool
 }
 
-// Script is one script's policy. It is immutable after [Compile].
+// Script is one script's policy. It is immutable after [Compile], and may then
+// be used by any number of goroutines.
 type Script struct {
 	// Name is the script's name in the configuration.
 	Name string
@@ -88,389 +97,555 @@ type Script struct {
 	// own credentials.
 	ForwardUser bool
 
-	verbs map[string]*verbGrants
+	places
+
+	allow, deny index
+	conditions  []*Condition
+	shares      bool // some rule lets answers be shared
+	carved      bool // some deny rule has projects
 }
 
-// verbGrants is what the rules of one verb give. Each grant has a number, so
-// that the first rule of the file is the one that decides.
-type verbGrants struct {
-	exact map[string][]grant // by type
-	globs []grant
-	bare  string // where the first rule without a target stands
+// Decide answers for one call.
+func (s *Script) Decide(q Query) Verdict {
+	c := q.Call
+	switch {
+	case c.UserAuth && (c.Group == flow.GroupSession || !(q.UserCheck && s.ForwardUser)):
+		return Verdict{Reason: UserAuth, What: "use user_login and user_password"}
+	case c.UserAuth:
+		return Verdict{Allow: true, Rule: "user_auth: forward"}
+	}
+	sudo, refused := s.actAs(&q)
+	switch {
+	case refused.Reason != "":
+		return refused
+	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
+		return Verdict{Allow: true, Rule: "info"}
+	case c.Group == flow.GroupSession: // answered with a handle, which gives no more than the script has
+		return Verdict{Allow: true, Rule: "handle"}
+	case sudo == "" && s.SudoCaller:
+		return Verdict{Reason: Sudo, What: "act as the caller, whose login is not known here"}
+	case s.allow.verbs == nil: // never compiled
+		return Verdict{Reason: NoRule, Rule: s.Where, What: "make this call"}
+	case c.Group == flow.GroupBatch && len(c.Parts) == 0:
+		return Verdict{Reason: NoRule, Rule: s.Where, What: "send an empty batch"}
+	}
+	d := decision{s: s, whole: c, parts: max(1, len(c.Parts))}
+	v := d.decide(q.Observe)
+	if v.Allow {
+		v.Sudo = sudo
+	}
+	return v
 }
 
-type grant struct {
-	n      int
-	where  string
-	stem   string              // of a glob
-	fields map[string]struct{} // nil means every field
+// actAs finds the login that a call goes out as, where the policy says so.
+func (s *Script) actAs(q *Query) (login string, refused Verdict) {
+	asked := q.Call.SudoAsLogin
+	switch {
+	case !s.SudoCaller && (asked == "" || slices.ContainsFunc(s.Sudo, func(p string) bool { return matches(p, asked) })):
+		return "", Verdict{}
+	case !s.SudoCaller:
+		return "", Verdict{Reason: Sudo, What: "act as another login"}
+	case asked != "" && q.Login == "":
+		return "", Verdict{Reason: Sudo, What: "act as the caller, whose login is not known here"}
+	case asked != "" && asked != q.Login:
+		return "", Verdict{Reason: Sudo, What: "act as another login than the caller's own"}
+	}
+	return q.Login, Verdict{}
 }
 
-// Compile makes a script's rules ready to decide with.
-func Compile(s Script) *Script {
-	s.verbs = make(map[string]*verbGrants)
-	n := 0
-	for i := range s.Rules {
-		r := &s.Rules[i]
-		v := s.verbs[r.Verb]
-		if v == nil {
-			v = &verbGrants{exact: make(map[string][]grant)}
-			s.verbs[r.Verb] = v
+// matches says whether a login is one of a pattern's, where * stands for any run
+// of characters.
+func matches(pattern, login string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == login && login != ""
+	}
+	login, ok := strings.CutPrefix(login, head)
+	for ok {
+		part, more, star := strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(login, rest)
 		}
-		if len(r.Targets) == 0 && v.bare == "" {
-			v.bare = r.Where()
+		var n int
+		if n = strings.Index(login, part); n < 0 {
+			return false
 		}
-		for _, t := range r.Targets {
-			v.add(t, r.Where(), n)
-			n++
+		login, rest = login[n+len(part):], more
+	}
+	return false
+}
+
+// phase is what a visit of a call's needs is for.
+type phase uint8
+
+const (
+	gathering  phase = iota // where they are all met
+	naming                  // which rule decided
+	explaining              // what is missing
+	listing                 // what they are
+	confined                // which are not met everywhere
+)
+
+// decision is one call's. It lives on the stack of Decide: an allowed call
+// allocates nothing.
+type decision struct {
+	s     *Script
+	whole *flow.Call
+	part  *flow.Call // the one that is asked for; whole itself where it is no batch
+	parts int
+	phase phase
+
+	met    reach // where all needs visited so far are met
+	some   bool  // there is a need
+	secret *flow.Touch
+	at     mask // where the part lies, for naming
+	rule   int
+	found  bool
+	share  Share
+	blind  bool // conditions and bounds count as met
+
+	asked, holds uint64                // conditions of this part by number, and those that hold
+	spent        [MaxConditions]uint32 // what each has cost
+
+	why  *refusal
+	list *needList
+	room [commonGroups]*group
+}
+
+func (d *decision) visit(n need) {
+	switch d.phase {
+	case gathering:
+		d.some = true
+		if !d.met.all.empty() {
+			r := d.meets(n)
+			d.met.and(&r)
+		}
+	case naming:
+		d.name(n)
+	case explaining:
+		d.explain(n)
+	case listing:
+		d.list.add(n)
+	case confined:
+		if r := d.meets(n); len(d.list.needs) == 0 && r.all != d.s.everywhere {
+			d.list.add(n)
 		}
 	}
-	return &s
 }
 
-func (v *verbGrants) add(t Target, where string, n int) {
-	g := grant{n: n, where: where}
-	if t.Fields != nil {
-		g.fields = make(map[string]struct{}, len(t.Fields))
-		for _, f := range t.Fields {
-			g.fields[f] = struct{}{}
+// decide answers for a call that needs rules.
+func (d *decision) decide(observe bool) Verdict {
+	if d.whole.Group != flow.GroupBatch {
+		o := d.decidePart(d.whole)
+		if o.ok {
+			return d.allowed(o, observe)
+		}
+		return d.refused(observe)
+	}
+	var v Verdict
+	for i := range d.whole.Parts {
+		p := &d.whole.Parts[i]
+		o := d.decidePart(p)
+		if !o.ok || !o.filter.empty() { // a part takes no filter
+			return d.refused(observe)
+		}
+		if i == 0 {
+			v = d.deciding(o)
+		}
+		d.lookups(&v, o)
+	}
+	return d.observed(v, observe)
+}
+
+// outcome is a part's.
+type outcome struct {
+	ok     bool
+	at     mask // where its records lie, or have to
+	filter mask // the projects of a filter to add
+	lookup bool // its records have to be looked up, and to lie in at
+}
+
+// decidePart decides a call, or a part of a batch.
+func (d *decision) decidePart(c *flow.Call) outcome {
+	d.begin(c)
+	d.met = reach{all: d.s.everywhere, filter: d.s.everywhere, lookup: d.s.everywhere}
+	d.phase, d.some, d.secret = gathering, false, nil
+	d.ask(c)
+	switch {
+	case d.secret != nil || !d.some || d.met.all.empty():
+		return outcome{}
+	case d.met.all == d.s.everywhere:
+		return outcome{ok: true, at: d.s.everywhere}
+	}
+	return d.confine(c)
+}
+
+// begin forgets what was found about conditions of another part.
+func (d *decision) begin(c *flow.Call) { d.part, d.asked, d.holds = c, 0, 0 }
+
+// confine answers for a call whose needs are met in some projects only.
+func (d *decision) confine(c *flow.Call) outcome {
+	into := d.s.into(c)
+	if !into.within(&d.met.all) {
+		return outcome{}
+	}
+	if at, known := d.s.shown(c); known && at.within(&d.met.all) {
+		return outcome{ok: true, at: at}
+	}
+	filter := d.met.filter
+	filter.and(&d.met.added)
+	filter[0] &^= 1 << others
+	if c == d.whole && takesFilter(c) && !filter.empty() {
+		return outcome{ok: true, at: filter, filter: filter}
+	}
+	if len(c.Records) == 0 || d.met.lookup.empty() {
+		return outcome{}
+	}
+	for _, r := range c.Records {
+		if r.Type == projectType && !d.met.all.has(d.s.bit[r.ID]) {
+			return outcome{}
 		}
 	}
-	stem, glob := strings.CutSuffix(t.Type, "*")
-	if !glob {
-		v.exact[t.Type] = append(v.exact[t.Type], g)
+	return outcome{ok: true, at: d.met.lookup, lookup: true}
+}
+
+const projectType = "Project"
+
+// takesFilter says whether a filter may be added to a call.
+func takesFilter(c *flow.Call) bool {
+	return isQuery(c) && len(c.Records) == 0 && Filterable(c.Type)
+}
+
+// isQuery says whether a call asks for the records that its filters leave.
+func isQuery(c *flow.Call) bool {
+	return c.Group == flow.GroupRead && (c.Method == "read" || c.Method == "summarize")
+}
+
+// shown is where the call itself shows that its records lie. A project is its
+// own.
+func (s *Script) shown(c *flow.Call) (at mask, known bool) {
+	if isQuery(c) && len(c.Records) == 0 && ignoresFilters(c.Type) {
+		return mask{}, false
+	}
+	if len(c.Projects) > 0 {
+		return s.of(c.Projects), true
+	}
+	for _, r := range c.Records {
+		if r.Type != projectType {
+			return mask{}, false
+		}
+		at.set(s.bit[r.ID])
+	}
+	return at, len(c.Records) > 0
+}
+
+// into is where a write moves the record.
+func (s *Script) into(c *flow.Call) mask {
+	m := s.of(c.Into)
+	if c.IntoOther {
+		m.set(others)
+	}
+	return m
+}
+
+// meets is where a need is met.
+func (d *decision) meets(n need) reach {
+	r := d.given(n)
+	if n.how == byLink { // whoever may read of the type may link to it
+		o := d.meets(need{Need: Need{readVerb, n.Type, anyField}})
+		r.or(&o)
+	}
+	taken := d.taken(n)
+	r.without(&taken)
+	return r
+}
+
+// given is where allow rules give a need.
+func (d *decision) given(n need) (r reach) {
+	for _, g := range d.givers(n) {
+		d.collect(g, &r)
+	}
+	if n.how == byAny && !r.all.empty() {
+		r = reach{all: d.s.everywhere, filter: d.s.everywhere, lookup: d.s.everywhere}
+	}
+	return r
+}
+
+// givers are the groups of the allow list that give a need. The next call
+// reuses them.
+func (d *decision) givers(n need) []*group {
+	x, dst := &d.s.allow, d.room[:0]
+	switch n.how {
+	case byTarget, byLink:
+		return x.giving(dst, n.Verb, n.Type, n.Field)
+	case byWord:
+		return x.alone(dst, n.Verb)
+	case byStream:
+		return x.giving(x.alone(dst, n.Verb), n.Verb, n.Type, n.Field)
+	case byAny:
+		if v := x.verbs[n.Verb]; v != nil {
+			dst = keep(dst, &v.any)
+		}
+		return dst
+	case byNothing:
+	}
+	return dst
+}
+
+func (x *index) alone(dst []*group, verb string) []*group {
+	if v := x.verbs[verb]; v != nil {
+		dst = keep(dst, &v.bare)
+	}
+	return dst
+}
+
+func (d *decision) collect(g *group, r *reach) {
+	r.or(&g.plain)
+	for _, i := range g.tested {
+		if r.all == d.s.everywhere && !d.s.carved {
+			return // nothing can be added
+		}
+		if d.blind || d.fails(i) == "" {
+			d.s.allow.rules[i].reach(r)
+		}
+	}
+}
+
+// taken is where deny rules take a need away.
+func (d *decision) taken(n need) (m mask) {
+	if len(d.s.deny.rules) == 0 {
+		return m
+	}
+	for _, g := range d.s.deny.taking(d.room[:0], n.Verb, n.Type, n.Field) {
+		m.or(&g.plain.all)
+		for _, i := range g.tested {
+			if c := &d.s.deny.rules[i]; !c.in.within(&m) && d.condition(c.cond, true) {
+				m.or(&c.in)
+			}
+		}
+	}
+	return m
+}
+
+// fails says which bound or condition of an allow rule the part does not keep,
+// "" for none.
+func (d *decision) fails(i int32) Reason {
+	r := &d.s.Rules[i]
+	switch {
+	case r.MaxRows > 0 && rows(d.part) > r.MaxRows:
+		return Rows
+	case r.MaxBatch > 0 && d.parts > r.MaxBatch:
+		return Batch
+	case !d.condition(d.s.allow.rules[i].cond, false):
+		return Unmet
+	}
+	return ""
+}
+
+// rows is how many rows a page of a read has at most. What names its record has
+// one, and other calls have none.
+func rows(c *flow.Call) int {
+	switch {
+	case c.Group != flow.GroupRead || c.Method != "read":
+		return 0
+	case len(c.Records) > 0:
+		return len(c.Records)
+	case c.PageSize == 0:
+		return DefaultPageSize
+	}
+	return c.PageSize
+}
+
+// condition says whether a condition holds for the part; otherwise is the answer
+// where it can't be told.
+func (d *decision) condition(n int8, otherwise bool) bool {
+	if n < 0 {
+		return n == noCondition || otherwise
+	}
+	bit := uint64(1) << n
+	if d.asked&bit == 0 {
+		holds, ok := d.s.conditions[n].holds(d.whole, d.part, d.s.Name, &d.spent[n])
+		if !ok {
+			return otherwise
+		}
+		d.asked |= bit
+		if holds {
+			d.holds |= bit
+		}
+	}
+	return d.holds&bit != 0
+}
+
+// allowed is the verdict of a call that is no batch.
+func (d *decision) allowed(o outcome, observe bool) Verdict {
+	v := d.deciding(o)
+	if !o.filter.empty() {
+		v.Filter = d.s.list(o.filter)
+	}
+	d.lookups(&v, o)
+	return d.observed(v, observe)
+}
+
+// deciding names the rule that decided a part that may go out, and says whether
+// its answer may be shared.
+func (d *decision) deciding(o outcome) Verdict {
+	d.phase, d.at, d.found = naming, o.at, false
+	d.ask(d.part)
+	v := Verdict{Allow: true}
+	if d.found {
+		v.Rule = d.s.allow.rules[d.rule].where
+	}
+	if d.sharable() && !o.lookup {
+		v.Share = d.share
+	}
+	return v
+}
+
+// sharable says whether the answer is of a kind that may be shared.
+func (d *decision) sharable() bool {
+	c := d.whole
+	if !d.s.shares || c.Writes {
+		return false
+	}
+	switch c.Group {
+	case flow.GroupRead, flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule:
+		return true
+	case flow.GroupNamed:
+		return c.Method == "license_info"
+	case flow.GroupCreate, flow.GroupUpdate, flow.GroupDelete, flow.GroupRevive, flow.GroupFollow, flow.GroupUpload,
+		flow.GroupDownload, flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
+	}
+	return false
+}
+
+// name finds the rule that gives a need: the first without projects, or else the
+// first of those in force where the part lies.
+func (d *decision) name(n need) {
+	if d.found && !d.sharable() {
 		return
 	}
-	g.stem = stem
-	v.globs = append(v.globs, g)
-}
-
-// anyField asks for the type itself: some rule of it, whatever its fields.
-const anyField = ""
-
-// has finds the first rule that gives verb on a type's field.
-func (s *Script) has(verb, typ, field string) (string, bool) {
-	v := s.verbs[verb]
-	if v == nil {
-		return "", false
-	}
-	var found *grant
-	for i := range v.exact[typ] {
-		if g := &v.exact[typ][i]; g.gives(verb, typ, field) {
-			found = g
-			break
+	rule := d.first(n)
+	if n.how == byLink {
+		if o := d.first(need{Need: Need{readVerb, n.Type, anyField}}); o >= 0 && (rule < 0 || o < rule) {
+			rule = o
 		}
 	}
-	for i := range v.globs {
-		g := &v.globs[i]
-		if found != nil && found.n < g.n {
-			break
-		}
-		if strings.HasPrefix(typ, g.stem) && g.gives(verb, typ, field) && !needsName(verb, typ) {
-			found = g
-			break
-		}
+	if rule < 0 {
+		return
 	}
-	if found == nil {
-		return "", false
+	share := d.s.Rules[rule].Share
+	share.Coalesce = share.Coalesce || share.Seconds > 0
+	if !d.found {
+		d.found, d.rule, d.share = true, int(rule), share
+		return
 	}
-	return found.where, true
+	if d.share.Coalesce = d.share.Coalesce && share.Coalesce; !d.share.Coalesce {
+		d.share = Share{}
+		return
+	}
+	d.share.Seconds = min(d.share.Seconds, share.Seconds)
 }
 
-// gives says whether a grant of the type gives the field too.
-func (g *grant) gives(verb, typ, field string) bool {
-	if field == anyField || g.fields == nil && !needsField(verb, typ, field) {
-		return true
-	}
-	_, ok := g.fields[field]
-	return ok
-}
-
-func (s *Script) hasBare(verb string) (string, bool) {
-	v := s.verbs[verb]
-	if v == nil || v.bare == "" {
-		return "", false
-	}
-	return v.bare, true
-}
-
-// hasAny finds the first rule of a verb, whatever it reaches.
-func (s *Script) hasAny(verb string) (string, bool) {
-	for i := range s.Rules {
-		if s.verbs != nil && s.Rules[i].Verb == verb {
-			return s.Rules[i].Where(), true
+// first is the number of that rule, -1 for none.
+func (d *decision) first(n need) int32 {
+	open, confined := int32(-1), int32(-1)
+	least := func(p *int32, i int32) {
+		if *p < 0 || i < *p {
+			*p = i
 		}
 	}
-	return "", false
+	rules := d.s.allow.rules
+	for _, g := range d.givers(n) {
+		if g.open >= 0 {
+			least(&open, g.open)
+		}
+		for _, i := range g.confined {
+			if n.how == byAny || rules[i].in.meets(&d.at) {
+				least(&confined, i)
+				break
+			}
+		}
+		for _, i := range g.tested {
+			p := &open
+			if rules[i].confined {
+				if p = &confined; n.how != byAny && !rules[i].in.meets(&d.at) {
+					continue
+				}
+			}
+			if (*p < 0 || i < *p) && d.fails(i) == "" {
+				*p = i
+			}
+		}
+	}
+	if open >= 0 {
+		return open
+	}
+	return confined
+}
+
+// lookups adds the records of a part that have to be looked up.
+func (d *decision) lookups(v *Verdict, o outcome) {
+	if !o.lookup {
+		return
+	}
+	if v.Lookup == nil {
+		v.need = d.confinedNeed()
+	}
+	k := Check{}
+	if o.at.has(others) {
+		k.Except = true
+		at := d.s.everywhere
+		at.without(&o.at)
+		o.at = at
+	}
+	k.Projects = d.s.list(o.at)
+	for _, r := range d.part.Records {
+		if r.Type != projectType {
+			k.Record = r
+			v.Lookup = append(v.Lookup, k)
+		}
+	}
+}
+
+// observed is what becomes of an allowed call of a script that is observed:
+// nothing is amended.
+func (d *decision) observed(v Verdict, observe bool) Verdict {
+	if !observe || v.Filter == nil && v.Lookup == nil {
+		return v
+	}
+	n := v.need
+	if v.Filter != nil {
+		n = d.confinedNeed()
+	}
+	out := Verdict{Allow: true, Observed: true, Rule: v.Rule, Reason: Project, What: needWords(n)}
+	if v.Filter != nil {
+		out.What += " without a filter on " + projects(v.Filter) + ", which " + v.Rule + " adds once it is enforced"
+		return out
+	}
+	out.What += " without a look at where the record lies, which " + v.Rule + " asks for once it is enforced"
+	return out
 }
 
 // MayRead says whether the script may read a type's field, for answers that
-// hold more than was asked for. Which record it is, is told to whoever may read
+// hold more than was asked for: by any rule, whatever its projects and
+// conditions, and no deny rule. Which record it is, is told to whoever may read
 // or write some of it.
 func (s *Script) MayRead(typ, field string) bool {
-	if flow.IsSecretField(field) {
+	if flow.IsSecretField(field) || field == anyField {
 		return false
 	}
-	if field != "id" && field != "type" {
-		_, ok := s.has("read", typ, field)
-		return ok && field != anyField
+	if !isIdentity(field) {
+		return s.mayEver(readVerb, typ, field)
 	}
-	for _, verb := range [...]string{"read", "create", "update", "delete", "revive"} {
-		if _, ok := s.has(verb, typ, anyField); ok {
+	for _, verb := range [...]string{readVerb, "create", "update", "delete", "revive"} {
+		if s.mayEver(verb, typ, anyField) {
 			return true
 		}
 	}
 	return false
 }
 
-const (
-	uploadVerb   = string(flow.GroupUpload)
-	downloadVerb = string(flow.GroupDownload)
-)
-
-func isWrite(verb string) bool {
-	return verb == "create" || verb == "update" || verb == "delete" || verb == "revive"
-}
-
-// needsName says whether a rule has to name the type: a glob does not cover it.
-// Case is folded: nobody has tried whether the site does. A file that is put
-// into a record counts as a write of it.
-func needsName(verb, typ string) bool {
-	writes := isWrite(verb) || verb == uploadVerb
-	switch {
-	case isWord(verb, typ) && verb != "presets":
-		return true
-	case verb != "read" && verb != downloadVerb && !writes:
-		return false
-	case strings.EqualFold(typ, "EventLogEntry"): // old and new values of every field of every type
-		return true
-	}
-	return writes && isProtected(typ)
-}
-
-// isProtected says whether writes of a type, or of what connects it to others
-// (HumanUser_projects_Connection), give rights or let others act as somebody.
-func isProtected(typ string) bool {
-	typ = strings.ToLower(typ)
-	if strings.HasSuffix(typ, "_connection") {
-		typ, _, _ = strings.Cut(typ, "_")
-	}
-	switch typ {
-	case "apiuser", "clientuser", "humanuser", "permissionruleset", "actionmenuitem", "eventlogentry":
-		return true
-	}
-	return false
-}
-
-// needsField says whether a rule has to name the field: its type alone does
-// not cover it. These take over accounts, silence the event log, or rewrite
-// who did what (flow-protocol §6.2).
-func needsField(verb, typ, field string) bool {
-	if !isWrite(verb) && verb != uploadVerb {
-		return false
-	}
-	switch strings.ToLower(field) {
-	case "created_by", "created_at":
-		return true
-	case "login", "email", "sg_status_list", "locked_until", "sso_login", "oxygen_user_id":
-		return strings.EqualFold(typ, "HumanUser")
-	case "permission_rule_set":
-		return strings.EqualFold(typ, "HumanUser") || strings.EqualFold(typ, "ApiUser")
-	case "generate_event_log_entries":
-		return strings.EqualFold(typ, "ApiUser")
-	}
-	return false
-}
-
-// Decide answers for one call.
-func (s *Script) Decide(q Query) Verdict {
-	c, userCheck := q.Call, q.UserCheck
-	switch {
-	case c.UserAuth && (c.Group == flow.GroupSession || !(userCheck && s.ForwardUser)):
-		return Verdict{Reason: UserAuth, What: "use user_login and user_password"}
-	case c.UserAuth:
-		return Verdict{Allow: true, Rule: "user_auth: forward"}
-	case c.SudoAsLogin != "" && !slices.Contains(s.Sudo, c.SudoAsLogin):
-		return Verdict{Reason: Sudo, What: "act as another login"}
-	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
-		return Verdict{Allow: true, Rule: "info"}
-	case c.Group == flow.GroupSession: // answered with a handle, which gives no more than the script has
-		return Verdict{Allow: true, Rule: "handle"}
-	}
-	d := decision{s: s}
-	if c.Group == flow.GroupBatch {
-		for i := range c.Parts {
-			d.call(&c.Parts[i])
-		}
-		if len(c.Parts) == 0 {
-			return Verdict{Reason: NoRule, What: "send an empty batch"}
-		}
-	} else {
-		d.call(c)
-	}
-	return d.verdict()
-}
-
-// decision collects what a call needs and lacks.
-type decision struct {
-	s      *Script
-	rule   string
-	secret string
-	lacks  []lack
-	more   bool // and others, beyond maxLacks
-}
-
-type lack struct{ verb, typ, field string }
-
-// maxLacks bounds how much a refusal spells out.
-const maxLacks = 64
-
-func (d *decision) need(verb, typ, field string) {
-	where, ok := d.s.has(verb, typ, field)
-	d.note(where, ok, lack{verb, typ, field})
-}
-
-func (d *decision) needBare(verb string) {
-	where, ok := d.s.hasBare(verb)
-	d.note(where, ok, lack{verb: verb})
-}
-
-func (d *decision) note(where string, ok bool, l lack) {
-	switch {
-	case ok && d.rule == "":
-		d.rule = where
-	case ok || d.more || slices.Contains(d.lacks, l):
-	case len(d.lacks) == maxLacks:
-		d.more = true
-	default:
-		d.lacks = append(d.lacks, l)
-	}
-}
-
-func (d *decision) call(c *flow.Call) {
-	d.main(c)
-	for _, p := range c.Presets {
-		d.need("presets", p, anyField)
-	}
-	for _, t := range c.Touches {
-		d.touch(c, t)
-	}
-}
-
-// main asks for the method itself.
-func (d *decision) main(c *flow.Call) {
-	verb := string(c.Group)
-	switch c.Group {
-	case flow.GroupCreate, flow.GroupUpdate, flow.GroupDelete, flow.GroupRevive:
-		d.need(verb, c.Type, anyField)
-	case flow.GroupSchema, flow.GroupFollow:
-		d.need(verb, orEvery(c.Type), anyField)
-	case flow.GroupSchedule, flow.GroupPreferences:
-		d.needBare(verb)
-	case flow.GroupNamed:
-		d.named(c)
-	case flow.GroupRead: // its touches say it all
-		if len(c.Touches) == 0 { // a text search in no type, which may be in all
-			d.need("read", orEvery(""), anyField)
-		}
-	case flow.GroupUpload:
-		if !uploads(c) { // a link for a file that is named later
-			where, ok := d.s.hasAny(verb)
-			d.note(where, ok, lack{verb: verb})
-		}
-	case flow.GroupDownload:
-		if len(c.Touches) == 0 {
-			d.note("", false, lack{verb: c.Method})
-		}
-	case flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
-		d.note("", false, lack{verb: c.Method})
-	default:
-		d.note("", false, lack{verb: c.Method})
-	}
-}
-
-func uploads(c *flow.Call) bool {
-	return slices.ContainsFunc(c.Touches, func(t flow.Touch) bool { return t.Use == flow.UseUpload })
-}
-
-// orEvery is what a call without a type reaches: every type, which only a rule
-// for "*" gives.
-func orEvery(typ string) string {
-	if typ == "" {
-		return "*"
-	}
-	return typ
-}
-
-func (d *decision) named(c *flow.Call) {
-	want, known := verbTakes(c.Method)
-	switch {
-	case c.Studio:
-		d.need(c.Method, StudioTarget, anyField)
-	case known && want == takesNothing:
-		d.needBare(c.Method)
-	case c.Method == "activity_stream":
-		if where, ok := d.s.hasBare(c.Method); ok {
-			d.note(where, true, lack{})
-			return
-		}
-		d.need(c.Method, c.Type, anyField)
-	case c.Type != "":
-		d.need(c.Method, c.Type, anyField)
-	default:
-		d.needBare(c.Method)
-	}
-}
-
-// touch asks for one field or type that the call reaches.
-func (d *decision) touch(c *flow.Call, t flow.Touch) {
-	if flow.IsSecretField(t.Field) {
-		d.secret = strings.TrimPrefix(t.Type+"."+t.Field, ".")
-		return
-	}
-	switch t.Use {
-	case flow.UseReturn, flow.UseFilter, flow.UseSort, flow.UseSummary:
-		if c.Group == flow.GroupFollow {
-			return // main asked for it
-		}
-		field := t.Field
-		if field == "id" || field == "type" {
-			if t.Use == flow.UseReturn && t.Type == c.Type && isWrite(string(c.Group)) {
-				return // whoever may make a record may know which it is
-			}
-			field = anyField
-		}
-		d.need("read", t.Type, field)
-	case flow.UseLink:
-		if where, ok := d.s.has("read", t.Type, anyField); ok {
-			d.note(where, true, lack{})
-			return
-		}
-		d.need("link", t.Type, anyField)
-	case flow.UseWrite:
-		if t.Field != "" && (c.Group == flow.GroupCreate || c.Group == flow.GroupUpdate) {
-			d.need(string(c.Group), t.Type, t.Field)
-		}
-	case flow.UseUpload:
-		if t.Field == anyField { // a file goes somewhere: where it isn't said, it may be anywhere
-			t.Field = flow.EveryField
-		}
-		d.need(uploadVerb, t.Type, t.Field)
-	case flow.UseDownload:
-		d.need(downloadVerb, t.Type, t.Field)
-	default:
-		d.note("", false, lack{verb: c.Method})
-	}
-}
-
-func (d *decision) verdict() Verdict {
-	switch {
-	case d.secret != "":
-		return Verdict{Reason: SecretField, What: "reach " + d.secret}
-	case len(d.lacks) > 0:
-		return Verdict{Reason: NoRule, What: what(d.lacks), Suggest: suggest(d.lacks, d.more)}
-	case d.rule == "":
-		return Verdict{Reason: NoRule, What: "make this call"}
-	}
-	return Verdict{Allow: true, Rule: d.rule}
+func (s *Script) mayEver(verb, typ, field string) bool {
+	var room [commonGroups]*group
+	return len(s.allow.giving(room[:0], verb, typ, field)) > 0 && len(s.deny.taking(room[:0], verb, typ, field)) == 0
 }

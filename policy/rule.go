@@ -3,6 +3,13 @@
 // It is pure: no HTTP, no bytes, no clock, no I/O. It imports package flow for
 // the words of a call and nothing else of this module. The zero value of
 // everything here refuses.
+//
+// A call is a set of needs: a verb on a type's field. An allow rule gives a need
+// in its projects, or in all of them, while its bounds and its condition hold; a
+// deny rule takes it away. Where all needs of a call are met everywhere, it is
+// allowed; where they are met in some projects only, the call has to be shown to
+// stay within them: by itself, by a filter that is added, or by a look at its
+// records.
 package policy
 
 import (
@@ -105,18 +112,18 @@ const (
 
 func verbTakes(verb string) (takes, bool) {
 	switch verb {
-	case "read", "create", "update", uploadVerb, downloadVerb:
+	case readVerb, "create", "update", uploadVerb, downloadVerb:
 		return takesFields, true
-	case "delete", "revive", "follow", "schema", "link",
-		"schema_field_create", "schema_field_update", "schema_field_delete":
+	case "delete", "revive", "follow", "schema", linkVerb,
+		"schema_field_create", "schema_field_update", dropVerb:
 		return takesTypes, true
-	case "presets":
+	case presetsVerb:
 		return takesWords, true
 	case "schedule", "preferences", "export_page", "nav_expand", "nav_search",
 		"user_subscriptions_read", "user_subscriptions_create",
 		"webhook_read", "webhook_write", "preferences_update", "license_info", "transcode":
 		return takesNothing, true
-	case "activity_stream", "work_schedule_update":
+	case streamVerb, scheduleVerb:
 		return takesEither, true
 	}
 	return 0, false
@@ -136,19 +143,37 @@ const (
 // isWord says whether a verb's target is such a word, not an entity type.
 func isWord(verb, typ string) bool {
 	switch verb {
-	case "presets":
+	case presetsVerb:
 		return true
 	case downloadVerb:
 		return typ == ImagesTarget || typ == FilesTarget
-	case "work_schedule_update":
+	case scheduleVerb:
 		return typ == StudioTarget
 	}
 	return false
 }
 
-// Problems says what is wrong with a rule: words that are none, and rules that
-// can never match any call.
+// Problems says what is wrong with a rule of an allow list: words that are none,
+// options that mean nothing there, and rules that can never match any call.
 func (r *Rule) Problems() []Problem {
+	out := r.wordProblems()
+	if len(out) > 0 && out[0].Target < 0 {
+		return out
+	}
+	return append(out, r.optionProblems()...)
+}
+
+// DenyProblems is [Rule.Problems] for a rule of a deny list.
+func (r *Rule) DenyProblems() []Problem {
+	out := r.wordProblems()
+	if len(out) > 0 && out[0].Target < 0 {
+		return out
+	}
+	return append(out, r.carveProblems()...)
+}
+
+// wordProblems is for the verb and what it reaches.
+func (r *Rule) wordProblems() []Problem {
 	want, ok := verbTakes(r.Verb)
 	if !ok {
 		return []Problem{r.unknownVerb()}
@@ -157,10 +182,10 @@ func (r *Rule) Problems() []Problem {
 		if want == takesNothing || want == takesEither {
 			return nil
 		}
-		return []Problem{{Msg: r.Verb + " names nothing", Hint: "say what it reaches, for example \"" + r.Verb + ": Shot\"", Target: -1, Field: -1}}
+		return []Problem{whole(r.Verb+" names nothing", "say what it reaches, for example \""+r.Verb+": Shot\"")}
 	}
 	if want == takesNothing {
-		return []Problem{{Msg: r.Verb + " takes no entity types", Hint: "write \"- " + r.Verb + "\" alone", Target: -1, Field: -1}}
+		return []Problem{whole(r.Verb+" takes no entity types", "write \"- "+r.Verb+"\" alone")}
 	}
 	var out []Problem
 	for i, t := range r.Targets {
@@ -168,6 +193,9 @@ func (r *Rule) Problems() []Problem {
 	}
 	return out
 }
+
+// whole is a problem of a rule as a whole.
+func whole(msg, hint string) Problem { return Problem{Msg: msg, Hint: hint, Target: -1, Field: -1} }
 
 func (r *Rule) unknownVerb() Problem {
 	p := Problem{Msg: fmt.Sprintf("unknown rule %q", r.Verb), Target: -1, Field: -1}
@@ -196,7 +224,7 @@ func (r *Rule) targetProblems(want takes, i int, t Target) []Problem {
 		}
 		return nil
 	}
-	if r.Verb == "work_schedule_update" {
+	if r.Verb == scheduleVerb {
 		if t.Type != StudioTarget || t.Fields != nil {
 			return bad(fmt.Sprintf("work_schedule_update: %q is not known", t.Type), "write it alone for schedules of a project or a user, or with \""+StudioTarget+"\" for the whole studio")
 		}

@@ -2,65 +2,71 @@ package policy
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"stagedoor/flow"
 )
 
 // what names the first thing that is missing, as precisely as it can.
-func what(lacks []lack) string {
+func what(lacks []Need) string {
 	l := lacks[0]
 	for _, o := range lacks {
-		if o.verb == l.verb && o.typ == l.typ && o.field != anyField {
+		if o.Verb == l.Verb && o.Type == l.Type && o.Field != anyField {
 			l = o
 			break
 		}
 	}
-	typ := l.typ
+	return needWords(l)
+}
+
+// needWords is a need in a sentence: "read Shot.code".
+func needWords(l Need) string {
+	typ := l.Type
 	if typ == "*" {
 		typ = "every type"
 	}
 	switch {
-	case l.verb == uploadVerb, l.verb == downloadVerb:
+	case l.Verb == uploadVerb, l.Verb == downloadVerb:
 		return whatFile(l)
-	case l.verb == string(flow.GroupSchedule):
+	case l.Verb == string(flow.GroupSchedule):
 		return "read work schedules"
-	case l.verb == string(flow.GroupPreferences):
+	case l.Verb == string(flow.GroupPreferences):
 		return "read preferences"
-	case l.verb == string(flow.GroupSchema):
+	case l.Verb == string(flow.GroupSchema):
 		return "read the schema of " + typ
-	case l.typ == "":
-		return "call " + l.verb
-	case l.typ == StudioTarget:
-		return "call " + l.verb + " for the whole studio"
-	case l.verb == "presets":
-		return "use the filter preset " + l.typ
-	case l.verb == "link":
-		return "link to " + l.typ
-	case strings.Contains(l.verb, "_"): // an RPC method
-		return "call " + l.verb + " for " + typ
-	case l.field == anyField:
-		return l.verb + " " + typ
-	case l.field == flow.EveryField:
-		return l.verb + " every field of " + typ
+	case l.Type == "":
+		return "call " + l.Verb
+	case l.Type == StudioTarget:
+		return "call " + l.Verb + " for the whole studio"
+	case l.Verb == "presets":
+		return "use the filter preset " + l.Type
+	case l.Verb == "link":
+		return "link to " + l.Type
+	case strings.Contains(l.Verb, "_"): // an RPC method
+		return "call " + l.Verb + " for " + typ
+	case l.Field == anyField:
+		return l.Verb + " " + typ
+	case l.Field == flow.EveryField:
+		return l.Verb + " every field of " + typ
 	}
-	return l.verb + " " + typ + "." + l.field
+	return l.Verb + " " + typ + "." + l.Field
 }
 
 // whatFile names a file that is put somewhere or fetched.
-func whatFile(l lack) string {
-	place := strings.TrimSuffix(l.typ+"."+l.field, ".")
+func whatFile(l Need) string {
+	place := strings.TrimSuffix(l.Type+"."+l.Field, ".")
 	switch {
-	case l.verb == uploadVerb && l.typ == "":
+	case l.Verb == uploadVerb && l.Type == "":
 		return "upload a file"
-	case l.verb == uploadVerb && l.field == flow.EveryField:
-		return "upload to every field of " + l.typ
-	case l.verb == uploadVerb:
+	case l.Verb == uploadVerb && l.Field == flow.EveryField:
+		return "upload to every field of " + l.Type
+	case l.Verb == uploadVerb:
 		return "upload to " + place
-	case isWord(l.verb, l.typ):
-		return "download the site's " + l.typ
-	case l.field == anyField:
-		return "download files of " + l.typ
+	case isWord(l.Verb, l.Type):
+		return "download the site's " + l.Type
+	case l.Field == anyField:
+		return "download files of " + l.Type
 	}
 	return "download " + place
 }
@@ -68,44 +74,140 @@ func whatFile(l lack) string {
 // anyUpload is the rule that is offered where a file's place is not known yet.
 const anyUpload = "upload: Version.sg_uploaded_movie # or where the file is for"
 
-// suggest writes the smallest rules that give what is missing, as lines that
-// can be pasted into an allow list. more says that this is not all of it.
-func suggest(lacks []lack, more bool) string {
-	var verbs []string
-	byVerb := map[string][]lack{}
-	for _, l := range lacks {
-		if _, ok := byVerb[l.verb]; !ok {
-			verbs = append(verbs, l.verb)
+// options are what stands beside the verbs of a rule that is offered.
+type options struct {
+	projects       []int64
+	filter, lookup bool
+	rows, batch    int
+	comment        string
+}
+
+// of are the options that a verb takes, as they are written behind it.
+func (o *options) of(verb string) string {
+	var out string
+	if len(o.projects) > 0 && takesProjects(verb) {
+		ids := make([]string, len(o.projects))
+		for i, id := range o.projects {
+			ids[i] = strconv.FormatInt(id, 10)
 		}
-		byVerb[l.verb] = append(byVerb[l.verb], l)
-	}
-	var parts []string
-	bare := false
-	for _, v := range verbs {
-		if v == uploadVerb && byVerb[v][0].typ == "" {
-			parts = append(parts, anyUpload)
-			bare = true
-			continue
+		list := "[" + strings.Join(ids, ", ") + "]"
+		switch {
+		case o.lookup && o.filter:
+			list = "{ids: " + list + ", lookup: cached, filter: add}"
+		case o.lookup:
+			list = "{ids: " + list + ", lookup: cached}"
+		case o.filter:
+			list = "{ids: " + list + ", filter: add}"
 		}
-		if byVerb[v][0].typ == "" {
-			parts = append(parts, v)
-			bare = true
-			continue
-		}
-		parts = append(parts, v+": "+targets(v, byVerb[v]))
+		out += ", projects: " + list
 	}
-	out := "- {" + strings.Join(parts, ", ") + "}"
-	if len(parts) == 1 || bare {
-		out = "- " + strings.Join(parts, "\n- ")
+	if o.rows > 0 && takesRows(verb) {
+		out += ", max_rows: " + number(o.rows)
 	}
-	if more {
-		out += " # and more"
+	if o.batch > 0 && takesBatch(verb) {
+		out += ", max_batch: " + number(o.batch)
 	}
 	return out
 }
 
+// Suggest writes the smallest rules that give needs, as lines that can be pasted
+// into an allow list; "" where there are none.
+func Suggest(needs []Need) string {
+	if len(needs) == 0 {
+		return ""
+	}
+	return suggest(needs, options{}, false)
+}
+
+// suggest writes the smallest rules that give what is missing. more says that
+// this is not all of it.
+func suggest(needs []Need, o options, more bool) string {
+	var lines []line
+	verbs, byVerb := sorted(needs)
+	for _, v := range verbs {
+		lines = offer(lines, v, byVerb[v], o.of(v))
+	}
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = "- " + l.String()
+	}
+	switch all := strings.Join(out, "\n"); {
+	case more:
+		return all + " # and more"
+	case o.comment != "":
+		return all + " # " + o.comment
+	default:
+		return all
+	}
+}
+
+// line is one item of an allow list.
+type line struct {
+	verbs []string // with what they reach
+	opts  string   // what stands behind them
+	bare  bool     // a verb alone
+}
+
+func (l *line) String() string {
+	if len(l.verbs) == 1 && l.opts == "" {
+		return l.verbs[0]
+	}
+	return "{" + strings.Join(l.verbs, ", ") + l.opts + "}"
+}
+
+// offer adds a verb's needs to lines. Verbs with the same options share one.
+func offer(lines []line, verb string, needs []Need, opts string) []line {
+	typed := slices.DeleteFunc(slices.Clone(needs), func(n Need) bool { return n.Type == "" })
+	bare := len(typed) < len(needs)
+	switch {
+	case bare && verb == uploadVerb && len(typed) == 0:
+		return append(lines, line{verbs: []string{anyUpload}, bare: true})
+	case bare && verb != uploadVerb:
+		lines = append(lines, line{verbs: []string{verb}, bare: true})
+		if verb == streamVerb { // alone it is for every type
+			return lines
+		}
+	}
+	if len(typed) == 0 {
+		return lines
+	}
+	item := verb + ": " + targets(verb, typed)
+	for i := range lines {
+		if l := &lines[i]; !l.bare && l.opts == opts {
+			l.verbs = append(l.verbs, item)
+			return lines
+		}
+	}
+	return append(lines, line{verbs: []string{item}, opts: opts})
+}
+
+// sorted puts needs under their verbs, each once. What may be read may be linked
+// to.
+func sorted(needs []Need) (verbs []string, byVerb map[string][]Need) {
+	byVerb = map[string][]Need{}
+	seen, read := map[Need]struct{}{}, map[string]struct{}{}
+	for _, n := range needs {
+		if n.Verb == readVerb && flow.IsTypeName(n.Type) {
+			read[n.Type] = struct{}{}
+		}
+	}
+	for _, n := range needs {
+		_, again := seen[n]
+		_, linked := read[n.Type]
+		if again || linked && n.Verb == linkVerb {
+			continue
+		}
+		seen[n] = struct{}{}
+		if _, ok := byVerb[n.Verb]; !ok {
+			verbs = append(verbs, n.Verb)
+		}
+		byVerb[n.Verb] = append(byVerb[n.Verb], n)
+	}
+	return verbs, byVerb
+}
+
 // targets writes Type, Type.field, [Type, Type] or {Type: [fields], ...}.
-func targets(verb string, lacks []lack) string {
+func targets(verb string, lacks []Need) string {
 	types, fields := byType(verb, lacks)
 	if len(types) == 1 && len(fields[types[0]]) <= 1 {
 		return yamlWord(strings.Join(append(types, fields[types[0]]...), "."))
@@ -140,12 +242,12 @@ func targets(verb string, lacks []lack) string {
 // byType lists the types and the fields that a rule has to name of each; none
 // means all of them. Where a type is reached and no field of it, the smallest
 // is its id.
-func byType(verb string, lacks []lack) (types []string, fields map[string][]string) {
+func byType(verb string, lacks []Need) (types []string, fields map[string][]string) {
 	fields = map[string][]string{}
 	every := map[string]bool{}
 	want, _ := verbTakes(verb)
 	for _, l := range lacks {
-		typ := l.typ
+		typ := l.Type
 		if !flow.IsTypeName(typ) && !isWord(verb, typ) {
 			typ = "*" // a link to something in lower case: only this covers it
 		}
@@ -154,10 +256,10 @@ func byType(verb string, lacks []lack) (types []string, fields map[string][]stri
 			fields[typ] = nil
 		}
 		switch {
-		case l.field == flow.EveryField:
+		case l.Field == flow.EveryField:
 			every[typ] = true
-		case l.field != anyField:
-			fields[typ] = append(fields[typ], l.field)
+		case l.Field != anyField:
+			fields[typ] = append(fields[typ], l.Field)
 		}
 	}
 	for _, t := range types {

@@ -1,0 +1,414 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"stagedoor/flow"
+)
+
+// maxLacks bounds how much a refusal spells out.
+const maxLacks = 64
+
+// refusal collects what a refused call lacks.
+type refusal struct {
+	noRule, denied, unmet, project lacks
+	// unseen says that something of it must not be let through unruled.
+	unseen bool
+	// where the part that is asked for lies, as far as it is known.
+	at    mask
+	known bool
+	// want are the ids of a call that lacks a rule in its own projects.
+	want []int64
+}
+
+// lacks are the needs that are missing for one reason, and what says so of the
+// first.
+type lacks struct {
+	needs  []Need
+	more   bool // and others, beyond maxLacks
+	rule   *Rule
+	deny   bool // rule is one of the deny list
+	reason Reason
+	in     mask // of a project: where the first is met
+	carved bool // a deny rule with projects has a hand in it
+}
+
+func (l *lacks) add(n Need) (first bool) {
+	switch {
+	case slices.Contains(l.needs, n):
+	case len(l.needs) == maxLacks:
+		l.more = true
+	default:
+		l.needs = append(l.needs, n)
+	}
+	return len(l.needs) == 1 && !l.more && l.rule == nil
+}
+
+// refused looks at a refused call again, for what is missing.
+func (d *decision) refused(observe bool) Verdict {
+	d.why = &refusal{}
+	var secret *flow.Touch
+	some := true
+	look := func(c *flow.Call) {
+		if o := d.decidePart(c); o.ok && (o.filter.empty() || c == d.whole) {
+			return
+		}
+		if d.secret != nil && secret == nil {
+			secret = d.secret
+		}
+		some = some && d.some
+		d.lacking(c)
+	}
+	if d.whole.Group == flow.GroupBatch {
+		for i := range d.whole.Parts {
+			look(&d.whole.Parts[i])
+		}
+	} else {
+		look(d.whole)
+	}
+	switch {
+	case secret != nil:
+		return Verdict{Reason: SecretField, What: "reach " + secretName(secret)}
+	case !some:
+		return Verdict{Reason: NoRule, Rule: d.s.Where, What: "make this call"}
+	}
+	v := d.told()
+	if observe && !d.why.unseen {
+		v.Allow, v.Observed = true, true
+	}
+	return v
+}
+
+// lacking collects what a part lacks, which was just decided.
+func (d *decision) lacking(c *flow.Call) {
+	w := d.why
+	w.at, w.known = d.s.shown(c)
+	if into := d.s.into(c); !into.empty() {
+		if !w.known || !into.within(&d.met.all) {
+			// The move is what can be told of, wherever the record lies.
+			w.known = true
+			w.at.or(&into)
+		}
+	}
+	d.phase = explaining
+	d.ask(c)
+}
+
+// explain says for one need of a refused part whether it is missing, and why.
+func (d *decision) explain(n need) {
+	w := d.why
+	met := d.meets(n).all
+	d.blind = true
+	ruled := d.meets(n).all // were it not for conditions and bounds
+	given := d.ruled(n)     // were it not for deny rules either
+	d.blind = false
+
+	bad := w.at
+	if !w.known {
+		bad = d.s.everywhere
+	}
+	bad.without(&met)
+	var l *lacks
+	switch {
+	case bad.empty():
+		return
+	case given.empty():
+		l = &w.noRule
+	case !w.known && !met.empty():
+		l = &w.project
+	default:
+		l = w.of(bad, ruled, given)
+	}
+	w.unseen = w.unseen || n.how == byNothing || n.NeedsNaming()
+	if l.add(n.Need) {
+		d.blame(l, n, bad, met)
+	}
+	l.carved = l.carved || l == &w.project && given != met && !bad.within(d.outside(given))
+}
+
+// outside is everywhere but in m.
+func (d *decision) outside(m mask) *mask {
+	out := d.s.everywhere
+	out.without(&m)
+	return &out
+}
+
+// of finds the reason for which a need that rules give somewhere is not met in
+// bad: the first that holds for a project of it.
+func (w *refusal) of(bad, ruled, given mask) *lacks {
+	denied := given
+	denied.without(&ruled)
+	switch {
+	case denied.meets(&bad):
+		return &w.denied
+	case ruled.meets(&bad):
+		return &w.unmet
+	}
+	return &w.project
+}
+
+// ruled is where allow rules give a need, whatever deny rules, conditions and
+// bounds say. It is for explaining: d.blind is set.
+func (d *decision) ruled(n need) mask {
+	m := d.given(n).all
+	if n.how == byLink {
+		o := d.given(need{Need: Need{readVerb, n.Type, anyField}}).all
+		m.or(&o)
+	}
+	return m
+}
+
+// blame finds the rule that a refusal for want of n names.
+func (d *decision) blame(l *lacks, n need, bad, met mask) {
+	w := d.why
+	switch l {
+	case &w.noRule:
+	case &w.denied:
+		l.rule, l.deny = d.denier(n, bad), true
+	case &w.unmet:
+		l.rule, l.reason = d.failing(n, bad)
+	case &w.project:
+		l.in = met
+		if met.has(others) {
+			out := d.outside(met)
+			l.rule, l.deny = d.denier(n, *out), true
+			return
+		}
+		d.at = d.s.everywhere
+		if i := d.firstOf(n); i >= 0 {
+			l.rule = &d.s.Rules[i]
+		}
+	}
+}
+
+// firstOf is the first rule that gives a need somewhere.
+func (d *decision) firstOf(n need) int32 {
+	i := d.first(n)
+	if n.how == byLink {
+		if o := d.first(need{Need: Need{readVerb, n.Type, anyField}}); o >= 0 && (i < 0 || o < i) {
+			i = o
+		}
+	}
+	return i
+}
+
+// denier is the first deny rule that takes a need away somewhere in bad.
+func (d *decision) denier(n need, bad mask) *Rule {
+	found := d.denierOf(n, bad)
+	if n.how == byLink && found == nil {
+		found = d.denierOf(need{Need: Need{readVerb, n.Type, anyField}}, bad)
+	}
+	return found
+}
+
+func (d *decision) denierOf(n need, bad mask) *Rule {
+	rules := d.s.deny.rules
+	least := int32(-1)
+	for _, g := range d.s.deny.taking(d.room[:0], n.Verb, n.Type, n.Field) {
+		for _, list := range [...][]int32{{g.open}, g.confined, g.tested} {
+			for _, i := range list {
+				if i >= 0 && (least < 0 || i < least) && rules[i].in.meets(&bad) && d.condition(rules[i].cond, true) {
+					least = i
+				}
+			}
+		}
+	}
+	if least < 0 {
+		return nil
+	}
+	return &d.s.Deny[least]
+}
+
+// failing is the first rule that would give a need somewhere in bad, were it not
+// for its bounds or its condition.
+func (d *decision) failing(n need, bad mask) (*Rule, Reason) {
+	least, reason := int32(-1), Reason("")
+	needs := []need{n}
+	if n.how == byLink {
+		needs = append(needs, need{Need: Need{readVerb, n.Type, anyField}})
+	}
+	for _, n := range needs {
+		for _, g := range d.givers(n) {
+			for _, i := range g.tested {
+				if least >= 0 && i > least || !d.s.allow.rules[i].in.meets(&bad) && n.how != byAny {
+					continue
+				}
+				if why := d.fails(i); why != "" {
+					least, reason = i, why
+				}
+			}
+		}
+	}
+	if least < 0 {
+		return nil, Unmet
+	}
+	return &d.s.Rules[least], reason
+}
+
+// told is the verdict: of all that is missing, what no rule at all gives comes
+// first, and what only lies in the wrong project last.
+func (d *decision) told() Verdict {
+	w := d.why
+	switch {
+	case len(w.noRule.needs) > 0:
+		return Verdict{Reason: NoRule, Rule: d.s.Where, What: what(w.noRule.needs), Suggest: suggest(w.noRule.needs, options{}, w.noRule.more)}
+	case len(w.denied.needs) > 0:
+		v := Verdict{Reason: Denied, What: needWords(w.denied.needs[0])}
+		if r := w.denied.rule; r != nil {
+			v.Rule = r.Where()
+			v.What += ": " + v.Rule + " denies it"
+		}
+		return v
+	case len(w.unmet.needs) > 0:
+		return d.toldUnmet(&w.unmet)
+	case len(w.project.needs) > 0:
+		return d.toldProject(&w.project)
+	}
+	// Each need is met where the call lies, but not where its record can be looked up.
+	return Verdict{Reason: Project, Rule: d.s.Where, What: "make this call outside its projects"}
+}
+
+func (d *decision) toldUnmet(l *lacks) Verdict {
+	v := Verdict{Reason: l.reason, What: needWords(l.needs[0])}
+	o := options{}
+	if r := l.rule; r != nil {
+		v.Rule = r.Where()
+		o = d.projectsOf(r)
+	}
+	switch l.reason {
+	case Rows:
+		n := l.needs[0]
+		o.rows = rows(d.part)
+		v.What = needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(o.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
+	case Batch:
+		o.batch = d.parts
+		v.What += ": " + number(d.parts) + " parts in a batch, the rule gives " + number(l.rule.MaxBatch)
+	default:
+		v.What += ": the condition of " + v.Rule + " does not hold"
+		o.comment = "without the condition of " + v.Rule
+	}
+	v.Suggest = suggest(l.needs, o, l.more)
+	return v
+}
+
+// projectsOf are the projects of a rule that is to be offered in another form:
+// those of the call where it says them, or those of the rule as it is.
+func (d *decision) projectsOf(r *Rule) options {
+	switch {
+	case r.Projects == nil:
+		return options{}
+	case d.why.known && len(d.part.Projects) > 0:
+		return options{projects: d.part.Projects}
+	}
+	return options{projects: r.Projects.IDs, filter: r.Projects.AddFilter, lookup: r.Projects.Lookup}
+}
+
+func (d *decision) toldProject(l *lacks) Verdict {
+	n := l.needs[0]
+	v := Verdict{Reason: Project, What: needWords(n)}
+	if l.rule != nil {
+		v.Rule = l.rule.Where()
+	}
+	known := d.lies()
+	switch {
+	case l.deny && len(known) > 0:
+		v.What += " in " + projects(known) + ": " + v.Rule + " denies it there"
+	case l.deny:
+		v.What += ": " + v.Rule + " denies it in " + projects(l.rule.Projects.IDs) + ", and the call does not show that it stays outside"
+	case len(known) > 0:
+		v.What += " in " + projects(known) + ": " + v.Rule + " gives it in " + projects(d.s.list(l.in))
+	default:
+		v.What += ": " + v.Rule + " gives it in " + projects(d.s.list(l.in)) + ", and the call does not show that it stays there"
+	}
+	switch {
+	case l.deny || l.carved: // an allow rule does not help
+	case len(known) > 0:
+		v.Suggest = suggest(l.needs, options{projects: known}, l.more)
+	default:
+		v.Suggest = suggest(l.needs, options{comment: "in every project, the call shows none"}, l.more)
+	}
+	return v
+}
+
+// lies are the projects in which the part that was asked for last shows that it
+// lies, and where it is not allowed.
+func (d *decision) lies() (ids []int64) {
+	c := d.part
+	if !d.why.known || c.IntoOther {
+		return nil
+	}
+	add := func(id int64) {
+		if bit := d.s.bit[id]; !d.met.all.has(bit) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range c.Projects {
+		add(id)
+	}
+	for _, id := range c.Into {
+		add(id)
+	}
+	if len(c.Projects) > 0 {
+		return ids
+	}
+	for _, r := range c.Records {
+		if r.Type == projectType {
+			add(r.ID)
+		}
+	}
+	return ids
+}
+
+// confinedNeed is the first need of the part that is not met everywhere.
+func (d *decision) confinedNeed() Need {
+	l := needList{seen: map[Need]struct{}{}}
+	d.phase, d.list = confined, &l
+	d.ask(d.part)
+	if len(l.needs) == 0 {
+		return Need{}
+	}
+	return l.needs[0]
+}
+
+// Outside is the refusal of a call whose record was looked up, which v allows:
+// it does not lie where c wants it.
+func (v Verdict) Outside(c Check) Verdict {
+	where := ": it lies outside " + projects(c.Projects) + ", where " + v.Rule + " gives it"
+	if c.Except {
+		where = ": it lies in " + projects(c.Projects) + ", where it is denied"
+	}
+	out := Verdict{Reason: Project, Rule: v.Rule, What: needWords(v.need) + " of " + c.Record.Type + " " + strconv.FormatInt(c.Record.ID, 10) + where}
+	if v.need.Type == c.Record.Type {
+		out.What = needWords(v.need) + " (" + strconv.FormatInt(c.Record.ID, 10) + ")" + where
+	}
+	if !c.Except && v.need != (Need{}) {
+		out.Suggest = suggest([]Need{v.need}, options{comment: "in every project"}, false)
+	}
+	return out
+}
+
+// maxListed is how many projects a sentence names.
+const maxListed = 8
+
+// projects names projects in a sentence.
+func projects(ids []int64) string {
+	words := make([]string, 0, maxListed)
+	for i, id := range ids {
+		if i == maxListed {
+			return "projects " + strings.Join(words, ", ") + " and " + number(len(ids)-i) + " more"
+		}
+		words = append(words, strconv.FormatInt(id, 10))
+	}
+	switch len(words) {
+	case 0:
+		return "no project"
+	case 1:
+		return "project " + words[0]
+	}
+	last := len(words) - 1
+	return "projects " + strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
+func number(n int) string { return strconv.Itoa(n) }
