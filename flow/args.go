@@ -59,7 +59,14 @@ func (w *walker) request(c *Call) error {
 	if err := w.object("argument", r.member); err != nil {
 		return err
 	}
-	return r.resolve()
+	if err := r.resolve(); err != nil {
+		return err
+	}
+	if c.Method == "read" || c.Method == "summarize" {
+		w.place = r.filter.filterPlace
+		w.place.form = styleTree
+	}
+	return nil
 }
 
 // request collects what one argument object touches.
@@ -75,6 +82,16 @@ type request struct {
 	user               string // a type, "" when absent
 	entityType, entity string
 	ours, others       bool // a schedule of a project or a person; one of what may be none
+
+	hops      hopSet
+	few       [4]int64   // room for the ids of a condition
+	filter    filterNode // the filters of a read
+	search    textSearch
+	into      []int64 // projects that are written
+	intoOther bool    // something else is written where a project stands
+	entityID  int64   // of entity
+	inProject int64   // a project that the call names, 0 for none
+	ofPerson  bool    // beside it, it names a person
 }
 
 // touch notes what the call reaches. Repeats are found within a part.
@@ -106,7 +123,7 @@ func (r *request) path(path string, use Use) error {
 		r.pending = append(r.pending, pending{path, use})
 		return r.w.count()
 	}
-	return hops(r.c.Type, path, use, r.touch)
+	return r.steps(r.c.Type, path, use)
 }
 
 // opaque reads a value that the protocol leaves open. What it reaches can't be
@@ -159,7 +176,9 @@ func (r *request) readMember(name string) error {
 	w, read := r.w, r.c.Method == "read"
 	switch {
 	case name == "filters":
-		return r.filters(func(path string) error { return r.path(path, UseFilter) })
+		n, err := r.filters(func(path string) error { return r.path(path, UseFilter) })
+		r.filter = n
+		return err
 	case name == "include_archived_projects":
 		return w.plain(name)
 	case read && name == "return_fields":
@@ -259,39 +278,50 @@ func (r *request) presets() error {
 
 // filters reads a filter tree (flow-protocol §2.4): nodes of logical_operator
 // and conditions, leaves of path, relation and values.
-func (r *request) filters(path func(string) error) error {
-	if r.w.dec.PeekKind() == '[' {
-		return shape("a filter is an array; the real clients send {path, relation, values}")
+func (r *request) filters(path func(string) error) (n filterNode, err error) {
+	w := r.w
+	if w.dec.PeekKind() == '[' {
+		return n, shape("a filter is an array; the real clients send {path, relation, values}")
 	}
-	var seen struct{ node, leaf bool }
-	err := r.w.object("filters", func(name string) error {
+	n.start, n.form = len(w.out), styleTree
+	var c condition
+	isLeaf := false
+	err = w.object("filters", func(name string) (err error) {
 		switch name {
 		case "logical_operator":
-			seen.node = true
-			return r.w.plain(name)
+			n.group = true
+			n.operator, err = w.logical(name)
+			return err
 		case "conditions":
-			seen.node = true
-			return r.w.array(name, func(int) error { return r.filters(path) })
+			n.group, n.conds = true, len(w.out)+1
+			return w.array(name, func(int) error {
+				inner, err := r.filters(path)
+				n.count++
+				n.within = n.within.and(inner.within)
+				return err
+			})
 		case "path":
-			seen.leaf = true
-			p, err := r.w.text("path")
-			if err != nil {
+			isLeaf = true
+			if c.path, err = w.text("path"); err != nil {
 				return err
 			}
-			return path(p)
+			c.named = true
+			return path(c.path)
 		case "relation":
-			seen.leaf = true
-			return r.w.anyText("relation")
+			isLeaf = true
+			c.isIn, err = w.relation("relation")
+			return err
 		case "values":
-			seen.leaf = true
-			return r.w.value(nil)
+			isLeaf = true
+			return r.values(&c)
 		}
 		return unknownMember(name)
 	})
-	if err == nil && seen.node && seen.leaf {
+	if err == nil && n.group && isLeaf {
 		err = shape("a filter is a group and a condition at once")
 	}
-	return err
+	n.close(len(w.out), &c)
+	return n, err
 }
 
 func (r *request) writeMember(name string) error {
@@ -316,7 +346,8 @@ func (r *request) writeMember(name string) error {
 
 func (r *request) writtenField() error {
 	var field string
-	var value span
+	var value, whole span
+	mode := false
 	err := r.w.object("fields", func(name string) (err error) {
 		switch name {
 		case "field_name":
@@ -329,14 +360,18 @@ func (r *request) writtenField() error {
 			}
 			return r.path(field, UseWrite)
 		case "value":
+			whole.start = len(r.w.out)
 			value, err = r.w.writtenValue(r.link)
+			whole.end = len(r.w.out)
 			return err
-		case "multi_entity_update_mode":
+		case updateMode:
+			mode = true
 			return r.w.plain(name)
 		}
 		return unknownMember(name)
 	})
 	if err == nil {
+		r.wrote(field, r.w.out[whole.start:whole.end], mode)
 		r.w.linkBack(field, value)
 	}
 	return err
@@ -362,7 +397,11 @@ func (r *request) streamMember(name string) error {
 		m == "nav_search" && (name == "root_path" || name == "seed_entity_field"):
 		return r.opaque()
 	case m == "query_display_name_cache" && name == "project_ids":
-		return w.array(name, func(int) error { return w.plain(name) })
+		return w.array(name, func(int) error {
+			id, err := w.integer(name)
+			r.search.list(id)
+			return err
+		})
 	case m == "nav_search" && name == "search_criteria":
 		return w.value(func(typ string) error { return r.touch(Touch{Type: typ, Use: UseFilter}) })
 	}
@@ -386,7 +425,7 @@ func (r *request) entityFields() error {
 			if err != nil {
 				return err
 			}
-			return hops(typ, p, UseReturn, r.touch)
+			return r.steps(typ, p, UseReturn)
 		})
 	})
 }
@@ -403,7 +442,9 @@ func (r *request) entityTypes() error {
 				return err
 			}
 		}
-		return r.filters(func(p string) error { return hops(typ, p, UseFilter, r.touch) })
+		n, err := r.filters(func(p string) error { return r.steps(typ, p, UseFilter) })
+		r.search.of(typ, &n)
+		return err
 	})
 }
 
@@ -436,9 +477,12 @@ func (r *request) otherMember(name string) (err error) {
 	case "follow.user", "unfollow.user", "following.user":
 		r.user, _, err = w.entity(name)
 	case "follow.entity", "unfollow.entity", "followers.entity":
-		r.entity, _, err = w.entity(name)
-	case "following.project", "work_schedule_read.user", "work_schedule_read.project":
+		r.entity, r.entityID, err = w.entity(name)
+	case "following.project", "work_schedule_read.project":
+		return r.projectOf(name)
+	case "work_schedule_read.user":
 		if !w.null() {
+			r.ofPerson = true
 			_, _, err = w.entity(name)
 		}
 	case "work_schedule_update.user":
@@ -467,6 +511,18 @@ func (r *request) otherMember(name string) (err error) {
 	return err
 }
 
+// projectOf reads a project that the call may name.
+func (r *request) projectOf(name string) error {
+	if r.w.null() {
+		return nil
+	}
+	typ, id, err := r.w.entity(name)
+	if typ == projectType {
+		r.inProject = id
+	}
+	return err
+}
+
 // scheduleOf reads whose schedule is written. The site may take one that is of
 // another type, or has an id that none has, for nobody: the whole studio.
 func (r *request) scheduleOf(name string, types ...string) error {
@@ -474,6 +530,11 @@ func (r *request) scheduleOf(name string, types ...string) error {
 		return nil
 	}
 	typ, id, err := r.w.entity(name)
+	if typ == projectType && name == pathProject {
+		r.inProject = id
+	} else {
+		r.ofPerson = true
+	}
 	if id > 0 && slices.Contains(types, typ) {
 		r.ours = true
 	} else {
@@ -482,8 +543,17 @@ func (r *request) scheduleOf(name string, types ...string) error {
 	return err
 }
 
-// resolve turns collected paths into touches, now that the type is known.
+// resolve turns what was collected into touches and facts, now that the type is
+// known.
 func (r *request) resolve() error {
+	if err := r.resolveTouches(); err != nil {
+		return err
+	}
+	r.facts()
+	return nil
+}
+
+func (r *request) resolveTouches() error {
 	c := r.c
 	if takesType(c.Method) {
 		if c.Type == "" {
@@ -497,7 +567,7 @@ func (r *request) resolve() error {
 	}
 	r.w.reach -= len(r.pending) // they are counted as what they turn into
 	for _, p := range r.pending {
-		if err := hops(c.Type, p.path, p.use, r.touch); err != nil {
+		if err := r.steps(c.Type, p.path, p.use); err != nil {
 			return err
 		}
 	}

@@ -87,14 +87,16 @@ type Call struct {
 	PageSize int
 	// Projects are ids of projects: every record that the call is about lies in one
 	// of them, as the call itself says: a filter of a read on the project that every
-	// other condition only narrows, the project of a create. nil: it says nothing.
+	// other condition only narrows, the project of a create. They are sorted and
+	// stand once, at most MaxStated. nil: it says nothing.
 	Projects []int64
-	// Into are the projects that a write puts into the record's own project field;
+	// Into are the projects that an update puts into the record's own project field;
 	// IntoOther says that it writes there what names no project.
 	Into      []int64
 	IntoOther bool
 	// Records are the records that a call by id is about: of an update, delete,
-	// revive, upload, download, follow, note thread, activity stream, a REST read.
+	// revive, upload, download, follow, note thread, activity stream, of a read whose
+	// filter names one id, or by its path on REST. nil: it says nothing.
 	Records []Record
 	// Hops counts the linked entities that dotted paths lead through, each prefix
 	// once: entity.Shot.code and entity.Shot.id are one hop.
@@ -114,8 +116,31 @@ type Call struct {
 	DroppedAuth []string
 }
 
-// Cost is what the call takes from a rate limit: its parts, at least 1.
-func (c *Call) Cost() int { return max(1, len(c.Parts)) }
+// What a read costs. A page is as many rows as the site gives when it isn't
+// asked for more; the largest page that a site has is ten of these, whatever is
+// asked for.
+const (
+	costRows    = 500
+	maxCostRows = 5000
+)
+
+// Cost is what the call takes from a rate limit: the sum of its parts. A read
+// costs 1 for each begun 500 rows of its page size, of 5000 at most, and 1 for
+// each hop; anything else costs 1.
+func (c *Call) Cost() int {
+	if len(c.Parts) > 0 {
+		n := 0
+		for i := range c.Parts {
+			n += c.Parts[i].Cost()
+		}
+		return n
+	}
+	if c.Group != GroupRead {
+		return 1
+	}
+	rows := min(max(c.PageSize, 1), maxCostRows)
+	return (rows+costRows-1)/costRows + c.Hops
+}
 
 // Reaches says whether the call, or a part of it, names the entity type.
 func (c *Call) Reaches(typ string) bool {

@@ -76,6 +76,7 @@ func (d *Download) of(typ, field, id string) (*Download, error) {
 		d.Call.ID = n
 	}
 	d.Call.Type = typ
+	d.Call.isAbout(typ, d.Call.ID)
 	d.Call.Touches = []Touch{{Type: typ, Field: field, Use: UseDownload}}
 	return d, nil
 }

@@ -237,6 +237,7 @@ func (b *formBuilder) finish(l *Links) error {
 		c.Type = typ
 		id, _ := f.value("entity_id")
 		c.ID, _ = strconv.ParseInt(id, 10, 64)
+		c.isAbout(typ, c.ID)
 	}
 	field, _ := f.value("field_name")
 	flag, _ := f.value("filmstrip")
@@ -287,6 +288,13 @@ func (f *Form) share() error {
 	}
 	c.Touches = append(c.Touches, Touch{source.typ, field, UseReturn})
 	types := map[string]struct{}{} // of targets
+	known := map[target]struct{}{}
+	for _, t := range append(targets, source) {
+		if _, ok := known[t]; !ok {
+			known[t] = struct{}{}
+			c.isAbout(t.typ, t.id)
+		}
+	}
 	for _, t := range targets {
 		if _, ok := types[t.typ]; ok {
 			continue

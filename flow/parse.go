@@ -72,17 +72,18 @@ type ParseError struct {
 func (e *ParseError) Error() string { return e.Msg }
 
 // Message is a call that was read completely, with everything needed to send it
-// on with another credential. It is immutable and keeps no byte of the body
-// that it was read from.
+// on with another credential. It is immutable, but for [Message.Confine] and its
+// [Carried], and keeps no byte of the body that it was read from.
 type Message struct {
 	Carried
 
 	Call Call
 
-	arg     []byte // the checked argument, encoded again; nil when there is none
-	auth    bool   // the call goes with an auth object
-	product []byte // quoted JSON string, nil when absent
-	user    []byte // the user's own auth object, rebuilt; nil when there is none
+	arg     []byte      // the checked argument, encoded again; nil when there is none
+	place   filterPlace // in arg
+	auth    bool        // the call goes with an auth object
+	product []byte      // quoted JSON string, nil when absent
+	user    []byte      // the user's own auth object, rebuilt; nil when there is none
 }
 
 // Parser reads calls. It keeps the decoders that it reads with, since making
@@ -149,7 +150,7 @@ func parseRPC(dec *jsontext.Decoder, body []byte, l *Links, maxDepth int) (*Mess
 		return nil, at(err, "params", env.method)
 	}
 	if argRaw != nil {
-		m.arg = w.out
+		m.arg, m.place = w.out, w.place
 	}
 	return m, nil
 }

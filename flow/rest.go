@@ -32,7 +32,7 @@ type RESTRequest struct {
 }
 
 // REST is a call of the REST API that was read completely, and what is sent on.
-// It is immutable but for its [Carried], and keeps no byte of the body that it
+// It is immutable, but for [REST.Confine] and its [Carried], and keeps no byte of the body that it
 // was read from.
 type REST struct {
 	Carried
@@ -49,6 +49,9 @@ type REST struct {
 	Filter Filter
 	// Stream says that the body is a file, which has not been read.
 	Stream bool
+
+	params []Pair // what Query is made of
+	place  filterPlace
 }
 
 // Filter says what of an answer may go to the tool.
@@ -155,8 +158,26 @@ func (r *restParse) read(dec *jsontext.Decoder) error {
 	for _, s := range r.segs {
 		r.out.Path += "/" + s
 	}
+	r.out.params = r.params
 	r.out.Query = string(AppendQuery(nil, r.params))
+	r.out.place = r.placeOf()
 	return nil
+}
+
+// placeOf is where a filter can be added.
+func (r *restParse) placeOf() filterPlace {
+	p := r.filter.filterPlace
+	switch {
+	case r.rt.shape == "entity/T" && r.c.Method == "read":
+		p.form = styleQuery
+	case r.op.body != vndBody || r.c.Method != "read" && r.c.Method != "summarize":
+		p.form = styleNone
+	case r.hash:
+		p.form = styleHash
+	default:
+		p.form = styleArray
+	}
+	return p
 }
 
 // readPath takes type, id and field from the path, the type in its one name.
@@ -231,7 +252,7 @@ func (r *restParse) ofPath() error {
 	}
 	switch r.op.method {
 	case "unfollow", "followers":
-		r.user, r.entity = "HumanUser", r.typ
+		r.user, r.entity, r.entityID = "HumanUser", r.typ, r.id
 		return nil
 	case "following":
 		r.user = "HumanUser"
@@ -292,8 +313,10 @@ func (r *restParse) finish() error {
 		return nil
 	case "work_schedule_update":
 		r.c.Studio = r.others || !r.ours
+		r.facts()
 		return nil
 	case "api_link_file":
+		r.facts()
 		return r.linked()
 	}
 	return r.resolve()

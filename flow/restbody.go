@@ -83,7 +83,7 @@ func (r *restParse) emptyMember(name string) error {
 func (r *restParse) searchMember(name string) error {
 	switch name {
 	case "filters":
-		return r.vndFilters(func(p string) error { return r.path(p, UseFilter) })
+		return r.rowFilters()
 	case "fields":
 		r.all = false
 		n, err := r.list(name, r.fieldItem)
@@ -104,7 +104,7 @@ func (r *restParse) searchMember(name string) error {
 func (r *restParse) summarizeMember(name string) error {
 	switch name {
 	case "filters":
-		return r.vndFilters(func(p string) error { return r.path(p, UseFilter) })
+		return r.rowFilters()
 	case "summary_fields":
 		return r.fieldObjects(name, UseSummary, "type", "value")
 	case "grouping":
@@ -180,51 +180,90 @@ func (r *restParse) options(known ...string) error {
 
 // vndFilters reads filters as the content type says that they are written: an
 // array of [path, relation, value…], or a tree of groups with those as leaves.
-func (r *restParse) vndFilters(path func(string) error) error {
+func (r *restParse) vndFilters(path func(string) error) (n filterNode, err error) {
 	if r.hash {
 		return r.group(path)
 	}
-	return r.w.array("filters", func(int) error { return r.triple(path) })
+	n.start, n.form = len(r.w.out), styleArray
+	n.all, n.group, n.conds = true, true, len(r.w.out)+1
+	err = r.w.array("filters", func(int) error {
+		n.count++
+		said, err := r.triple(path)
+		n.within = n.within.and(said)
+		return err
+	})
+	n.end = len(r.w.out)
+	return n, err
 }
 
-func (r *restParse) group(path func(string) error) error {
-	return r.w.object("filters", func(name string) error {
+// rowFilters reads the filters of a search or a summary.
+func (r *restParse) rowFilters() (err error) {
+	r.filter, err = r.vndFilters(func(p string) error { return r.path(p, UseFilter) })
+	return err
+}
+
+func (r *restParse) group(path func(string) error) (n filterNode, err error) {
+	n.start, n.form, n.group = len(r.w.out), styleHash, true
+	err = r.w.object("filters", func(name string) (err error) {
 		switch name {
 		case "logical_operator":
-			return r.w.plain(name)
+			n.operator, err = r.w.logical(name)
+			return err
 		case "conditions":
+			n.conds = len(r.w.out) + 1
 			return r.w.array(name, func(int) error {
+				n.count++
+				var said within
 				if r.w.dec.PeekKind() == '{' {
-					return r.group(path)
+					inner, err := r.group(path)
+					n.within = n.within.and(inner.within)
+					return err
 				}
-				return r.triple(path)
+				said, err = r.triple(path)
+				n.within = n.within.and(said)
+				return err
 			})
 		}
 		return unknownMember(name)
 	})
+	n.close(len(r.w.out), nil)
+	return n, err
 }
 
 // triple reads [path, relation, value…].
-func (r *restParse) triple(path func(string) error) error {
+func (r *restParse) triple(path func(string) error) (within, error) {
 	n := 0
-	err := r.w.array("a filter", func(i int) error {
+	c := condition{ids: r.few[:0]}
+	err := r.w.array("a filter", func(i int) (err error) {
 		n++
 		switch i {
 		case 0:
-			p, err := r.w.text("a filter's path")
-			if err != nil {
+			if c.path, err = r.w.text("a filter's path"); err != nil {
 				return err
 			}
-			return path(p)
+			c.named = true
+			return path(c.path)
 		case 1:
-			return r.w.anyText("a filter's relation")
+			c.isIn, err = r.w.relation("a filter's relation")
+			return err
 		}
-		return r.w.value(nil)
+		return r.tripleValue(&c, i == 2)
 	})
 	if err == nil && n < 3 {
 		err = shape("a filter is not [path, relation, value]")
 	}
-	return err
+	return c.within(), err
+}
+
+// tripleValue reads what stands behind a relation: a value, or a list of them.
+func (r *restParse) tripleValue(c *condition, first bool) error {
+	switch {
+	case !c.matters():
+		return r.w.value(nil)
+	case first && r.w.dec.PeekKind() == '[':
+		return r.values(c)
+	}
+	return r.w.oneValue(c)
 }
 
 // textSearch reads a search in display names, of one type or several. What is
@@ -255,7 +294,7 @@ func (r *restParse) textSearch() error {
 	}
 	for _, typ := range types {
 		for _, p := range sorts {
-			if err := hops(typ, p, UseSort, r.touch); err != nil {
+			if err := r.steps(typ, p, UseSort); err != nil {
 				return err
 			}
 		}
@@ -273,7 +312,9 @@ func (r *restParse) searchedType(typ string) error {
 			return err
 		}
 	}
-	return r.vndFilters(func(p string) error { return hops(typ, p, UseFilter, r.touch) })
+	n, err := r.vndFilters(func(p string) error { return r.steps(typ, p, UseFilter) })
+	r.search.of(typ, &n)
+	return err
 }
 
 // exactType refuses a type that is the name of a member and not written as its
@@ -324,6 +365,7 @@ func (r *restParse) data(q *request, object func(func(name string) error) error)
 		if err != nil {
 			return err
 		}
+		q.wrote(name, r.w.out[start:], false)
 		r.w.linkBack(name, value)
 		if !changesList(r.w.out[start:]) {
 			written = append(written, name)
@@ -465,6 +507,7 @@ func (r *restParse) partOptions(q *request) error {
 // are decided as a batch of as many calls: a call is about one type.
 func (r *restParse) follow() error {
 	var types []string
+	var records []Record
 	err := r.body(func(name string) error {
 		if name != "entities" {
 			return unknownMember(name)
@@ -473,7 +516,8 @@ func (r *restParse) follow() error {
 			if i == MaxParts {
 				return shape("more than " + strconv.Itoa(MaxParts) + " entities are followed")
 			}
-			typ, err := r.followed()
+			typ, id, err := r.followed()
+			records = append(records, Record{typ, id})
 			if err == nil && !slices.Contains(types, typ) {
 				types = append(types, typ)
 				err = r.w.touched(typ)
@@ -490,23 +534,38 @@ func (r *restParse) follow() error {
 	if len(types) == 1 {
 		r.c.Type = types[0]
 		r.c.Touches = append(r.c.Touches, Touch{Type: types[0], Use: UseReturn})
+		r.c.areAbout(types[0], records)
 		return nil
 	}
 	info, _ := Method("batch")
 	for _, typ := range types {
-		r.c.Parts = append(r.c.Parts, Call{
-			Method: "follow", Group: r.c.Group, Writes: true, Type: typ, Touches: []Touch{{Type: typ, Use: UseReturn}},
-		})
+		part := Call{Method: "follow", Group: r.c.Group, Writes: true, Type: typ, Touches: []Touch{{Type: typ, Use: UseReturn}}}
+		part.areAbout(typ, records)
+		r.c.Parts = append(r.c.Parts, part)
 	}
 	r.c.Method, r.c.Group = "batch", info.Group
 	return nil
 }
 
-func (r *restParse) followed() (typ string, err error) {
+// areAbout takes note of those records that are of a type. Where one has no id,
+// nothing is said of any.
+func (c *Call) areAbout(typ string, records []Record) {
+	for _, rec := range records {
+		if rec.Type == typ && rec.ID <= 0 {
+			c.Records = nil
+			return
+		}
+		if rec.Type == typ {
+			c.isAbout(typ, rec.ID)
+		}
+	}
+}
+
+func (r *restParse) followed() (typ string, id int64, err error) {
 	err = r.w.object("entities", func(name string) error {
 		switch name {
 		case "record_id":
-			_, err := r.recordID()
+			id, err = r.recordID()
 			return err
 		case "entity":
 			typ, err = r.typeValue(name)
@@ -517,7 +576,7 @@ func (r *restParse) followed() (typ string, err error) {
 	if err == nil && typ == "" {
 		err = shape("what is followed has no entity type")
 	}
-	return typ, err
+	return typ, id, err
 }
 
 func (r *restParse) userMember(name string) error {
@@ -649,7 +708,7 @@ func (r *restParse) entityFieldsItem() error {
 		return err
 	}
 	for _, p := range paths {
-		if err := hops(typ, p, UseReturn, r.touch); err != nil {
+		if err := r.steps(typ, p, UseReturn); err != nil {
 			return err
 		}
 	}
@@ -690,6 +749,11 @@ func (r *restParse) scheduleMember(name string) error {
 			return nil
 		}
 		id, err := r.w.integer(name)
+		if name == "project_id" {
+			r.inProject = id
+		} else {
+			r.ofPerson = true
+		}
 		if id > 0 {
 			r.ours = true
 		} else {
@@ -768,7 +832,7 @@ func (r *restParse) webhookEvent(typ, event string) error {
 	default:
 		return unknownMember(event)
 	}
-	n, err := r.list(event, func(p string) error { return hops(typ, p, UseReturn, r.touch) })
+	n, err := r.list(event, func(p string) error { return r.steps(typ, p, UseReturn) })
 	if err == nil && n == 0 {
 		err = r.touch(Touch{typ, EveryField, UseReturn})
 	}

@@ -67,8 +67,8 @@ func (r *restParse) queryParam(p *Pair) error {
 			return r.opaqueText(p.Value)
 		}
 	case "schedule/work_day_rules":
-		if r.in.Method == "GET" && (p.Name == "start_date" || p.Name == "end_date" || p.Name == "project_id" || p.Name == "user_id") {
-			return nil
+		if r.in.Method == "GET" {
+			return r.scheduleParam(p)
 		}
 	case "webhook/hooks", "webhook/hooks/@/deliveries":
 		return r.webhookParam(p)
@@ -125,9 +125,32 @@ func (r *restParse) altParam(p *Pair) error {
 	return r.touch(Touch{r.typ, r.field, UseDownload})
 }
 
+// scheduleParam reads of what and whom a schedule is read.
+func (r *restParse) scheduleParam(p *Pair) error {
+	switch p.Name {
+	case "start_date", "end_date":
+		return nil
+	case "project_id":
+		r.projectParam(p.Value)
+		return nil
+	case "user_id":
+		r.ofPerson = true
+		return nil
+	}
+	return unknownParam(p.Name)
+}
+
+// projectParam takes note of a project that the query names.
+func (r *restParse) projectParam(v string) {
+	if isID(v) {
+		r.inProject, _ = strconv.ParseInt(v, 10, 64)
+	}
+}
+
 func (r *restParse) followingParam(p *Pair) error {
 	switch p.Name {
 	case "project_id":
+		r.projectParam(p.Value)
 		return nil
 	case "entity":
 		name, err := r.typeNamed(p.Value)
@@ -189,6 +212,7 @@ func (r *restParse) bracketParam(p *Pair, word, inner string) error {
 		(r.rt.shape == "entity/T" || r.rt.shape == "webhook/hooks" || r.rt.shape == "webhook/hooks/@/deliveries")
 	switch {
 	case word == "filter" && r.rt.shape == "entity/T" && r.in.Method == "GET":
+		r.queryFilter(inner, p.Value)
 		return r.path(inner, UseFilter)
 	case word == "page" && records && inner == "size":
 		return r.pageSize(p.Value)
@@ -204,6 +228,24 @@ func (r *restParse) bracketParam(p *Pair, word, inner string) error {
 	return unknownParam(p.Name)
 }
 
+// queryFilter takes note of filter[path]=1,2: each of the filters of a query has
+// to hold, and a comma parts what a value may be.
+func (r *restParse) queryFilter(path, value string) {
+	c := condition{path: path, named: true, isIn: true}
+	if path != pathOfID && path != pathID {
+		return
+	}
+	for s := range strings.SplitSeq(value, ",") {
+		if !isID(s) {
+			return
+		}
+		id, _ := strconv.ParseInt(s, 10, 64)
+		c.add(id)
+	}
+	r.filter.group = true
+	r.filter.within = r.filter.within.and(c.within())
+}
+
 // entityFieldList reads entity_fields[Type]=f,f.
 func (r *restParse) entityFieldList(list, typ string) error {
 	name, err := r.typeNamed(typ)
@@ -216,7 +258,7 @@ func (r *restParse) entityFieldList(list, typ string) error {
 	if err := r.touch(Touch{Type: name, Use: UseReturn}); err != nil {
 		return err
 	}
-	return eachItem(list, func(f string) error { return hops(name, f, UseReturn, r.touch) })
+	return eachItem(list, func(f string) error { return r.steps(name, f, UseReturn) })
 }
 
 func (r *restParse) pageSize(v string) error {

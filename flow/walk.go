@@ -26,6 +26,7 @@ type walker struct {
 	noted    func(string) error // told of each string, where set
 	links    *Links             // turns links in written data back; nil for none
 	written  bool               // such data is read
+	place    filterPlace        // where a filter can be added
 }
 
 // newWalker reads raw with dec, which it resets.
