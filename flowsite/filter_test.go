@@ -217,3 +217,43 @@ func TestIgnoredFilters_2_4(t *testing.T) {
 		t.Errorf("%d rows", len(got))
 	}
 }
+
+// Filters on the project confine reads, searches and summaries, in every form
+// that the proxy takes for proof or adds; but for the two types on which the
+// site may ignore them, where they are checked all the same.
+func TestFiltersOnTheProjectConfine(t *testing.T) {
+	s := newSite(t, flowsite.Options{})
+	s.Seed("PageSetting", object{"name": "of the series", "project": link("Project", flowsite.DemoSeries)})
+	film, series := link("Project", flowsite.DemoFilm), link("Project", flowsite.DemoSeries)
+	forms := []any{
+		all(cond("project", "is", film)), all(cond("project", "in", film)), all(cond("project.Project.id", "is", flowsite.DemoFilm)),
+		all(cond("project.Project.id", "in", flowsite.DemoFilm)),
+		all(all(cond("project", "is", film)), anyOf(cond("project", "is", series), cond("id", "greater_than", 0))),
+	}
+	for _, filters := range forms {
+		for _, typ := range []string{"Asset", "Shot", "Sequence", "Version", "Task", "Note", "Playlist", "PublishedFile", "Cut"} {
+			rows := call(t, s).rows(readArgs(typ, filters, "project"))
+			whole := call(t, s).rows(readArgs(typ, all(), "project"))
+			if len(rows) == 0 || typ == "Shot" && len(rows) == len(whole) {
+				t.Errorf("%v: %d of %d rows of %s", filters, len(rows), len(whole), typ)
+			}
+			for _, row := range rows {
+				m, _ := row.(object)
+				if p, _ := m["project"].(object); fmt.Sprint(p["id"]) != fmt.Sprint(flowsite.DemoFilm) {
+					t.Errorf("%v: a %s of %v", filters, typ, m["project"])
+				}
+			}
+		}
+		if rows := call(t, s).rows(readArgs("PageSetting", filters)); len(rows) != 1 {
+			t.Errorf("%v confines PageSetting", filters)
+		}
+	}
+	if rows := call(t, s).rows(readArgs("Shot", all(cond("project", "in", film, series)))); len(rows) != 12 {
+		t.Errorf("%d shots of both", len(rows))
+	}
+	call(t, s).fault(103, "read", readArgs("PageSetting", cond("project", "contains", "x")))
+	call(t, s).ok("create", object{"type": "Shot", "fields": fields("code", "x", "project", series), "return_fields": array{}})
+	if rows := call(t, s).rows(readArgs("EventLogEntry", cond("project", "is", film))); len(rows) == 0 {
+		t.Error("a filter confines EventLogEntry")
+	}
+}
