@@ -41,32 +41,23 @@ type Brake struct {
 	Why, By string
 }
 
-// Braked is the error of a call that a brake refused. It wraps the [*Refused]
-// of a brake that slows; one that pauses refuses at once.
+// Braked is the error of a call that a brake refused: at once where it pauses,
+// after the hold where it slows.
 type Braked struct {
-	Brake Brake
+	Brake
 	// RetryAfter is when there may be room, in whole seconds and at least
-	// [MinRetryAfter]; for a pause, when it is over.
+	// [MinRetryAfter]: not later than the end of the brake.
 	RetryAfter time.Duration
 	// Held is how long the call was held before it was refused.
-	Held    time.Duration
-	refused *Refused
+	Held time.Duration
 }
 
 // Error says that a brake is on, not whose.
 func (b *Braked) Error() string {
-	if b.Brake.Rate == 0 {
+	if b.Rate == 0 {
 		return "limit: paused by a brake"
 	}
 	return "limit: slowed down by a brake"
-}
-
-// Unwrap is the refusal of a brake that slows, nil for a pause.
-func (b *Braked) Unwrap() error {
-	if b.refused == nil {
-		return nil
-	}
-	return b.refused
 }
 
 // Brakes is what is slowed down or paused now. The zero value is ready to use,
@@ -222,27 +213,34 @@ func (s *Brakes) Stage(script, caller string) Stage {
 
 func (b *brake) isOn(now time.Time) bool { return b != nil && b.said.Load().Until.After(now) }
 
-// Take implements [Stage].
+// Take implements [Stage]. Who waits when the brake ends goes then.
 func (b *brake) Take(ctx context.Context, a Ask) (Grant, error) {
-	if said := b.said.Load(); said.Rate == 0 {
-		return Grant{}, b.refuse(&Refused{})
+	arrived, said := time.Now(), b.said.Load()
+	if said.Rate == 0 {
+		return Grant{}, b.refuse(arrived, &Refused{RetryAfter: math.MaxInt64})
 	}
-	g, err := b.l.Take(ctx, a)
+	ended, cancel := context.WithDeadline(ctx, said.Until)
+	defer cancel()
+	g, err := b.l.Take(ended, a)
 	var r *Refused
-	if errors.As(err, &r) {
-		return Grant{}, b.refuse(r)
+	switch now := time.Now(); {
+	case err == nil:
+		return g, nil
+	case ctx.Err() != nil:
+		return Grant{}, ctx.Err()
+	case !b.isOn(now):
+		return Grant{Held: now.Sub(arrived)}, nil
+	case errors.As(err, &r):
+		return Grant{}, b.refuse(now, r)
+	default: // the wrangler prolonged it meanwhile
+		return Grant{}, b.refuse(now, &Refused{RetryAfter: MinRetryAfter, Held: now.Sub(arrived)})
 	}
-	return g, err
 }
 
 // refuse is the error of a refused call, with what the brake says now.
-func (b *brake) refuse(r *Refused) error {
+func (b *brake) refuse(now time.Time, r *Refused) error {
 	said := *b.said.Load()
-	left := retryAfter(time.Until(said.Until))
-	if said.Rate == 0 {
-		return &Braked{Brake: said, RetryAfter: left, Held: r.Held}
-	}
-	return &Braked{Brake: said, RetryAfter: min(r.RetryAfter, left), Held: r.Held, refused: r}
+	return &Braked{Brake: said, RetryAfter: min(r.RetryAfter, retryAfter(said.Until.Sub(now))), Held: r.Held}
 }
 
 // Charge implements [Stage].
@@ -257,7 +255,7 @@ func (b *twoBrakes) Take(ctx context.Context, a Ask) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	return Lent(&both{gs: gs}, a.Cost, gs.Held()), nil
+	return Lent(&twoGrants{gs}, a.Cost, gs.Held()), nil
 }
 
 // Charge implements [Stage].
@@ -266,16 +264,8 @@ func (b *twoBrakes) Charge(cost int) {
 	b.second.Charge(cost)
 }
 
-// both gives back to two brakes. They have no slots, so that nothing is to be
-// released.
-type both struct {
-	mu sync.Mutex
-	gs Grants
-}
+// twoGrants gives back to two brakes.
+type twoGrants struct{ Grants }
 
 // Refund implements [Lender].
-func (b *both) Refund(int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.gs.Cancel()
-}
+func (g *twoGrants) Refund(int) { g.Cancel() }

@@ -23,7 +23,6 @@ const callersLook = 16
 type Callers struct {
 	mu     sync.Mutex
 	opts   Options
-	max    int
 	byKey  map[string]*list.Element
 	recent list.List // *callerBudget, the one heard of last at the back
 	others *Limiter
@@ -36,7 +35,7 @@ type callerBudget struct {
 
 // NewCallers makes a set of budgets with o each.
 func NewCallers(o Options) *Callers {
-	return &Callers{opts: o, max: MaxCallers, byKey: map[string]*list.Element{}, others: New(o)}
+	return &Callers{opts: o, byKey: map[string]*list.Element{}, others: New(o)}
 }
 
 // Get is the budget of a caller. It is to be used at once and not kept: a
@@ -48,7 +47,7 @@ func (c *Callers) Get(key string) *Limiter {
 		c.recent.MoveToBack(e)
 		return budget(e).l
 	}
-	if len(c.byKey) >= c.max && !c.forget() {
+	if len(c.byKey) >= MaxCallers && !c.forget() {
 		return c.others
 	}
 	b := &callerBudget{key: key, l: New(c.opts)}

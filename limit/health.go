@@ -40,19 +40,16 @@ const (
 	healthKnown = 100
 )
 
-// HealthReason is why a limit changed last: a closed set.
-type HealthReason string
-
-// The reasons.
+// Why a limit changed last: a closed set.
 const (
 	// HealthFull is a limit that never had to shrink, or that has recovered.
-	HealthFull HealthReason = "full"
+	HealthFull = "full"
 	// HealthFailed is a limit that shrank for answers of 429 or 503.
-	HealthFailed HealthReason = "failed"
+	HealthFailed = "failed"
 	// HealthSlow is one that shrank for latency.
-	HealthSlow HealthReason = "slow"
+	HealthSlow = "slow"
 	// HealthRecovering is one that grows.
-	HealthRecovering HealthReason = "recovering"
+	HealthRecovering = "recovering"
 )
 
 // Health is how many calls a site gets at a time, by how it answers: fewer at
@@ -63,7 +60,7 @@ type Health struct {
 	mu     sync.Mutex
 	opts   HealthOptions // effective
 	limit  int
-	reason HealthReason
+	reason string
 	at     time.Time // of the last change
 	good   int       // answers since
 	// fast and slow are averages of latency in seconds, of n answers, the last
@@ -124,13 +121,13 @@ func (h *Health) Observe(now time.Time, failed bool, latency time.Duration) int 
 }
 
 // shrink takes a step down. h.mu is held.
-func (h *Health) shrink(now time.Time, why HealthReason) {
+func (h *Health) shrink(now time.Time, why string) {
 	h.limit = max(int(float64(h.limit)*healthDecrease), h.opts.Min)
 	h.step(now, why)
 }
 
 // step notes a change. h.mu is held.
-func (h *Health) step(now time.Time, why HealthReason) {
+func (h *Health) step(now time.Time, why string) {
 	h.good, h.at, h.reason = 0, now, why
 	if h.limit == h.opts.Max {
 		h.reason = HealthFull
@@ -193,7 +190,7 @@ func (h *Health) Limit() int {
 func (h *Health) Last() (reason string, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return string(h.reason), h.at
+	return h.reason, h.at
 }
 
 // Latency is what the site takes now and what is usual, as the averages that it

@@ -98,7 +98,10 @@ func (l *Limiter) Take(ctx context.Context, a Ask) (Grant, error) {
 // pass lets the call through at once if nobody is in front of it and all that
 // it needs is there. l.mu is held.
 func (l *Limiter) pass(t time.Time, a Ask) (Grant, bool) {
-	l.pump(t) // whoever was due before goes before
+	waiting := l.ahead(Farm) > 0
+	if waiting {
+		l.pump(t) // whoever was due before goes before
+	}
 	if l.ahead(a.Lane) > 0 || !l.slotFree() {
 		return Grant{}, false
 	}
@@ -109,10 +112,14 @@ func (l *Limiter) pass(t time.Time, a Ask) (Grant, bool) {
 	if tokens < float64(l.down(a.Cost)) {
 		return Grant{}, false
 	}
-	l.unreserve(t) // a farm call's, that still lacks tokens
+	if waiting {
+		l.unreserve(t) // a farm call that still lacks tokens
+	}
 	g := Grant{l: l, taken: l.debit(t, a.Cost)}
 	l.inFlight++
-	l.pump(t)
+	if waiting {
+		l.pump(t)
+	}
 	return g, true
 }
 

@@ -74,10 +74,12 @@ func Lent(l Lender, cost int, held time.Duration) Grant {
 // Release frees the slot in flight; the tokens stay spent. It may be called
 // again, and on a zero Grant, but not from several goroutines at once.
 func (g *Grant) Release() {
-	l := g.l
+	l, lender := g.l, g.lender
 	g.l, g.lender = nil, nil
 	if l != nil {
 		l.release(0)
+	} else if two, ok := lender.(*twoGrants); ok {
+		two.Release()
 	}
 }
 
