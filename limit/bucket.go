@@ -1,9 +1,6 @@
 package limit
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // bucket counts tokens. It is not x/time/rate's: that one can't take back the
 // tokens of a call whose time has come, nor take more than a burst, and here
@@ -54,9 +51,12 @@ func (b *bucket) due(t time.Time, n int) time.Time {
 }
 
 // set changes rate and burst. What is spent stays spent: a wider bucket has to
-// fill first, a narrower one spills.
+// fill first, a narrower one spills. One that wasn't limited starts full.
 func (b *bucket) set(t time.Time, rate float64, burst int) {
 	b.advance(t)
-	b.rate, b.burst = rate, burst
-	b.tokens = math.Min(b.tokens, float64(burst))
+	full := float64(burst)
+	if b.rate == 0 {
+		b.tokens = full
+	}
+	b.rate, b.burst, b.tokens = rate, burst, min(b.tokens, full)
 }

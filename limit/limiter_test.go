@@ -36,8 +36,13 @@ func newLine(t *testing.T, o limit.Options) *line {
 // call asks for cost and keeps the slot for work; it returns once the call is
 // through or in the queue.
 func (q *line) call(ctx context.Context, name string, cost int, work time.Duration) {
+	q.ask(ctx, name, limit.Ask{Cost: cost}, work)
+}
+
+// ask is call with a lane and a bound.
+func (q *line) ask(ctx context.Context, name string, a limit.Ask, work time.Duration) {
 	q.wg.Go(func() {
-		g, err := q.l.Acquire(ctx, cost)
+		g, err := q.l.Take(ctx, a)
 		q.mu.Lock()
 		q.at[name] = time.Since(q.t0)
 		q.errs[name] = err
@@ -404,7 +409,8 @@ func TestRace(t *testing.T) {
 		wg.Go(func() {
 			for j := range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(j%7+1)*ms)
-				g, err := l.Acquire(ctx, (i+j)%14)
+				a := limit.Ask{Cost: (i + j) % 14, Lane: limit.Lane(i % 2)}
+				g, err := l.Take(ctx, a)
 				var r *limit.Refused
 				if err != nil && !errors.As(err, &r) && !errors.Is(err, context.DeadlineExceeded) {
 					t.Error(err)
@@ -412,6 +418,10 @@ func TestRace(t *testing.T) {
 				switch {
 				case j%17 == 0:
 					l.Charge(2)
+				case j%13 == 0:
+					g.Cancel()
+				case j%19 == 0:
+					l.SetInFlight(j % 4)
 				case j%50 == 0:
 					l.Update(limit.Options{Rate: float64(j * 1000), Burst: 5 + j%9, InFlight: j % 4})
 				}
