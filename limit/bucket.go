@@ -2,6 +2,10 @@ package limit
 
 import "time"
 
+// grain is what may lack of a token, and what floats lose of one: 1/1000000. It
+// is taken all the same, so that nothing of it adds up.
+const grain = 1e-6
+
 // bucket counts tokens. It is not x/time/rate's: that one can't take back the
 // tokens of a call whose time has come, nor take more than a burst, and here
 // only one caller at a time ever waits for it. The zero rate is unlimited: the
@@ -44,10 +48,11 @@ func (b *bucket) add(t time.Time, n int) {
 
 // due is when there will be n tokens, t if there are. n is at most the burst.
 func (b *bucket) due(t time.Time, n int) time.Time {
-	if b.rate == 0 {
+	lack := float64(n) - b.level(t)
+	if lack <= grain {
 		return t
 	}
-	return t.Add(seconds((float64(n) - b.level(t)) / b.rate))
+	return t.Add(seconds(lack / b.rate))
 }
 
 // set changes rate and burst. What is spent stays spent: a wider bucket has to

@@ -109,7 +109,7 @@ func (l *Limiter) pass(t time.Time, a Ask) (Grant, bool) {
 	if l.owed > 0 {
 		tokens -= float64(l.chargeable(tokens, l.owed))
 	}
-	if tokens < float64(l.down(a.Cost)) {
+	if tokens+grain < float64(l.down(a.Cost)) {
 		return Grant{}, false
 	}
 	if waiting {
@@ -324,7 +324,7 @@ func (l *Limiter) charge(t time.Time, cost int) {
 
 // chargeable is how much of cost a refusal may take from a bucket with tokens.
 func (l *Limiter) chargeable(tokens float64, cost int) int {
-	return int(min(float64(cost), max(tokens+float64(l.opts.Burst), 0)))
+	return int(min(float64(cost), max(tokens+float64(l.opts.Burst)+grain, 0)))
 }
 
 // debit takes n tokens, whether they are there or not, and says how many that
