@@ -23,8 +23,9 @@ const (
 	DefaultFloor = 500 * time.Millisecond
 	// healthDecrease is what a sick site's limit is multiplied with.
 	healthDecrease = 0.7
-	// healthWindow is how long a changed limit stands at least. A blip so costs
-	// one step, and what a step did can be seen before the next.
+	// healthWindow is how long it is at least from one step down to the next, and
+	// from any to one up. A blip so costs one step, and what a step did can be seen
+	// before the next.
 	healthWindow = time.Second
 	// healthFast and healthSlow are the time constants of the two averages of
 	// latency. What the slow one has come to know as usual is what the fast one
@@ -36,6 +37,11 @@ const (
 	healthBetter = 30 * time.Second
 	// healthRise is how many times the usual latency is too much.
 	healthRise = 2
+	// healthClip is how many times the usual latency, or the floor, an answer
+	// counts as at most, and healthWeight what one weighs at most in the fast
+	// average: it takes four slow answers in a row to make a slow site.
+	healthClip   = 4
+	healthWeight = 1.0 / 8
 	// healthKnown is how many answers it takes to know what is usual.
 	healthKnown = 100
 )
@@ -62,7 +68,8 @@ type Health struct {
 	limit  int
 	reason string
 	at     time.Time // of the last change
-	good   int       // answers since
+	shrunk time.Time // when it shrank last
+	good   int       // answers since the last change
 	// fast and slow are averages of latency in seconds, of n answers, the last
 	// one at seen.
 	fast, slow float64
@@ -95,10 +102,9 @@ func (h *Health) Observe(now time.Time, failed bool, latency time.Duration) int 
 	if h.opts.Max == 0 {
 		return 0
 	}
-	settled := now.Sub(h.at) >= healthWindow
 	if failed {
 		// A call that left before the last step says nothing of what it did.
-		if settled && !now.Add(-latency).Before(h.at) {
+		if now.Sub(h.shrunk) >= healthWindow && !now.Add(-latency).Before(h.shrunk) {
 			h.shrink(now, HealthFailed)
 		}
 		return h.limit
@@ -107,13 +113,14 @@ func (h *Health) Observe(now time.Time, failed bool, latency time.Duration) int 
 		h.learn(now, latency.Seconds())
 	}
 	if h.isSlow() {
-		if now.Sub(h.at) >= healthFast { // not before the average can have changed
+		// Not before the average can show what the last step did.
+		if latency > 0 && now.Sub(h.shrunk) >= healthFast {
 			h.shrink(now, HealthSlow)
 		}
 		return h.limit
 	}
 	h.good++
-	if h.limit < h.opts.Max && settled && h.good >= h.limit {
+	if h.limit < h.opts.Max && h.good >= h.limit && now.Sub(h.at) >= healthWindow {
 		h.limit++
 		h.step(now, HealthRecovering)
 	}
@@ -123,6 +130,7 @@ func (h *Health) Observe(now time.Time, failed bool, latency time.Duration) int 
 // shrink takes a step down. h.mu is held.
 func (h *Health) shrink(now time.Time, why string) {
 	h.limit = max(int(float64(h.limit)*healthDecrease), h.opts.Min)
+	h.shrunk = now
 	h.step(now, why)
 }
 
@@ -136,15 +144,19 @@ func (h *Health) step(now time.Time, why string) {
 
 // learn takes a latency into the averages. h.mu is held.
 func (h *Health) learn(now time.Time, s float64) {
-	// One answer after a long silence doesn't make an average.
+	// Neither one answer after a long silence nor one that took for ever makes an
+	// average.
 	passed := min(max(now.Sub(h.seen), 0), healthFast)
+	if h.n == healthKnown {
+		s = min(s, healthClip*max(h.slow, h.opts.Floor.Seconds()))
+	}
 	h.seen = now
 	h.n = min(h.n+1, healthKnown)
 	first := 1 / float64(h.n) // a plain mean until it is known
 	if h.n == healthKnown {
 		first = 0
 	}
-	h.fast += (s - h.fast) * max(weight(passed, healthFast), first)
+	h.fast += (s - h.fast) * max(min(weight(passed, healthFast), healthWeight), first)
 	tau := healthSlow
 	if h.fast < h.slow {
 		tau = healthBetter
