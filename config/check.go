@@ -17,6 +17,7 @@ func (r *reading) whole() {
 	r.callerKnown()
 	r.fleets()
 	r.compose()
+	r.againstSchema()
 	r.keys()
 	r.handleKey()
 	r.storageSite()

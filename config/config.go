@@ -355,17 +355,17 @@ func defaultBurst(rate float64) int { return max(1, int(math.Ceil(rate))) }
 // to, since whoever writes it decides who may do what: one that belongs to
 // another user than root or us, or has a mode that lets others in. An error is
 // [Errors] where the content is wrong.
-func Load(path string) (*Config, error) { return load(path, true) }
+func Load(path string) (*Config, error) { return load(path, true, nil) }
 
 // Inspect is Load for who only looks at a file, whoever it belongs to.
-func Inspect(path string) (*Config, error) { return load(path, false) }
+func Inspect(path string) (*Config, error) { return load(path, false, nil) }
 
-func load(path string, serve bool) (*Config, error) {
+func load(path string, serve bool, open Snapshots) (*Config, error) {
 	data, err := read(path, serve)
 	if err != nil {
 		return nil, err
 	}
-	c, ds := Parse(path, data)
+	c, ds := ParseWith(path, data, open)
 	if c == nil {
 		return nil, Errors(ds)
 	}
@@ -416,8 +416,12 @@ func read(path string, serve bool) (_ []byte, err error) {
 
 // Parse reads data, the content of the file name. The Config is nil when one of
 // the diagnostics is an error; they are sorted by place.
-func Parse(name string, data []byte) (*Config, []Diagnostic) {
-	r := &reading{file: name, base: filepath.Base(name), cfg: defaults(), now: time.Now(), coverWork: maxCoverWork}
+func Parse(name string, data []byte) (*Config, []Diagnostic) { return ParseWith(name, data, nil) }
+
+// ParseWith is Parse, and holds the rules against what is known of the site's
+// schema; open may be nil.
+func ParseWith(name string, data []byte, open Snapshots) (*Config, []Diagnostic) {
+	r := &reading{file: name, open: open, base: filepath.Base(name), cfg: defaults(), now: time.Now(), coverWork: maxCoverWork}
 	if root := r.tree(data); root != nil {
 		r.root(root)
 	}

@@ -20,6 +20,7 @@ type reading struct {
 	cfg   *Config
 	seen  seen
 	now   time.Time
+	open  Snapshots // nil: nothing is known of the site's schema
 
 	coverWork int // what is left of maxCoverWork
 

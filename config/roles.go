@@ -225,7 +225,7 @@ func (r *reading) denied(s *Script, pos *scriptPos, met map[place]bool) {
 
 func (r *reading) unmet(set *ruleSet, met map[place]bool) {
 	for i := range set.rules {
-		if at := set.pos[i].verb; !met[at] {
+		if at := set.pos[i].verb; !met[at] && !set.bad {
 			r.warn(at, "this deny rule takes nothing away: no rule allows what it names", "remove it; what no rule allows is refused anyway")
 		}
 	}

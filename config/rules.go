@@ -21,6 +21,7 @@ type ruleSet struct {
 	of    string // whose they are, as a message says it
 	role  string // the role's name, or "" for a script's own
 	deny  bool
+	bad   bool   // some rule of it is none
 	rules []policy.Rule
 	pos   []rulePos
 }
@@ -44,11 +45,10 @@ func (r *reading) ruleList(set *ruleSet, n *node) {
 		set.rules, set.pos = nil, nil
 		return
 	}
-	bad := false
 	for i := range set.rules {
-		bad = r.problems(&set.rules[i], set.pos[i]) || bad
+		set.bad = r.problems(&set.rules[i], set.pos[i]) || set.bad
 	}
-	if !bad {
+	if !set.bad {
 		r.covered(set)
 	}
 	if !set.deny {

@@ -12,7 +12,7 @@ func nearest(word string, known []string) string {
 		if strings.EqualFold(k, word) || squeeze(k) == squeeze(word) {
 			return k
 		}
-		if d := distance(strings.ToLower(word), k); d < dist {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < dist {
 			best, dist = k, d
 		}
 	}
