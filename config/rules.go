@@ -21,7 +21,7 @@ type ruleSet struct {
 	of    string // whose they are, as a message says it
 	role  string // the role's name, or "" for a script's own
 	deny  bool
-	bad   bool   // some rule of it is none
+	bad   bool // some rule of it is none
 	rules []policy.Rule
 	pos   []rulePos
 }
