@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"stagedoor/config"
+	"stagedoor/schema"
 	"stagedoor/upstream"
 )
 
@@ -113,7 +114,7 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 		r.add(levelFail, "config", err.Error(), "")
 		return
 	}
-	cfg, err := config.Load(c.configPath())
+	cfg, err := config.LoadWith(c.configPath(), schema.Read)
 	if err != nil {
 		var ds config.Errors
 		if !errors.As(err, &ds) {

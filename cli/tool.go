@@ -40,6 +40,12 @@ func readCall(typ, field string) string {
 func post(ctx context.Context, addr netip.AddrPort, body string) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	return postUpTo(ctx, addr, body, maxAnswer)
+}
+
+// postUpTo is post for an answer of up to so many bytes, in the time that ctx
+// gives.
+func postUpTo(ctx context.Context, addr netip.AddrPort, body string, most int64) (*reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr.String()+"/api3/json", strings.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making a call: %w", err)
@@ -51,8 +57,8 @@ func post(ctx context.Context, addr netip.AddrPort, body string) (*reply, error)
 	if err != nil {
 		return nil, fmt.Errorf("calling %s: %w", addr, err)
 	}
-	defer res.Body.Close()                                      //nolint:errcheck // only read
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) //nolint:forbidigo // bounded; a cut answer is no JSON
+	defer res.Body.Close()                                 //nolint:errcheck // only read
+	raw, err := io.ReadAll(io.LimitReader(res.Body, most)) //nolint:forbidigo // bounded; a cut answer is no JSON
 	if err != nil {
 		return nil, fmt.Errorf("reading the answer of %s: %w", addr, err)
 	}

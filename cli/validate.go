@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,11 +19,16 @@ func (c *commands) validate() *cobra.Command {
 		Use:   "validate",
 		Short: "Check the configuration without starting anything",
 		Long: `Read the configuration and say what is wrong with it, each problem with its
-place, the text and what was meant. It needs no network and no key.`,
+place, the text and what was meant. It needs no network and no key.
+
+Where a snapshot of the site's schema lies beside the configuration (see
+stagedoor schema pull), rules are held against it. Where proxies share budgets,
+it prints what that means while Redis is away.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			path := c.configPath()
-			cfg, err := config.Inspect(path)
+			known := &snapshot{}
+			cfg, err := config.InspectWith(path, known.open)
 			var ds config.Errors
 			if err != nil && !errors.As(err, &ds) {
 				return no(err)
@@ -46,6 +52,12 @@ place, the text and what was meant. It needs no network and no key.`,
 			for i := range cfg.Scripts {
 				c.printf("ok    %-16s %s\n", cfg.Scripts[i].Name, limitInWords(&cfg.Scripts[i].Limit))
 			}
+			for _, s := range cfg.Shared() {
+				c.printf("%s", sharedInWords(&s))
+			}
+			if known.Snapshot != nil {
+				c.printf("ok    %-16s %s, pulled %s\n", "schema", plural(len(known.Types), "type"), known.Pulled.Format(time.DateOnly))
+			}
 			c.printf("%s: %s\n", path, config.Summary(ds))
 			return nil
 		},
@@ -58,15 +70,44 @@ place, the text and what was meant. It needs no network and no key.`,
 // limitInWords says what a limit means for the dearest call: a batch of at
 // least the burst, on a bucket that refused calls have put into debt.
 func limitInWords(l *config.Limit) string {
-	return fmt.Sprintf("%g calls/s, burst %d, %d in flight; longest wait %s, for a batch of %d parts or more; max_hold %s",
-		l.Rate, l.Burst, l.InFlight, longestWait(l).Round(time.Millisecond), l.Burst, l.MaxHold)
+	lane := ""
+	if l.Interactive {
+		lane = "; interactive"
+	}
+	return fmt.Sprintf("%g calls/s, burst %d, %d in flight; longest wait %s, for a batch of %d parts or more; max_hold %s%s",
+		l.Rate, l.Burst, l.InFlight, longestWait(l).Round(time.Millisecond), l.Burst, l.MaxHold, lane)
+}
+
+// sharedInWords says what a budget that proxies share means, the fall-back
+// before all: it is to be chosen, not found out.
+func sharedInWords(s *config.Shared) string {
+	var b strings.Builder
+	line := func(head, format string, args ...any) {
+		fmt.Fprintf(&b, "%-5s %-16s %s\n", head, s.Name, fmt.Sprintf(format, args...))
+	}
+	line("fleet", "%g calls/s of all proxies together; beyond it at most one lease each, %s: with %s, %s once",
+		s.Rate, plural(s.Lease, "call"), proxies(s.Proxies), plural(s.Overshoot, "call"))
+	line("", "while Redis is away, a proxy has 1/%d of it: one call every %s, also where it is the only busy one", s.Proxies, s.Every)
+	if s.MaxHold > 0 && s.Every > s.MaxHold {
+		line("", "    that is longer than max_hold (%s): of calls that come together, all but the first are refused then", s.MaxHold)
+	}
+	line("", "    %s then make %.4g calls/s together, %d make %.4g, and each may begin with one at once",
+		proxies(s.Proxies), float64(s.Proxies)*s.Alone, 2*s.Proxies, 2*float64(s.Proxies)*s.Alone)
+	return b.String()
+}
+
+func proxies(n int) string {
+	if n == 1 {
+		return "1 proxy"
+	}
+	return fmt.Sprintf("%d proxies", n)
 }
 
 func longestWait(l *config.Limit) time.Duration {
 	return limit.LongestWait(limitOptions(l), l.Burst)
 }
 
-// validateJSON prints {"ok":…, "problems":[…], "scripts":[…]}.
+// validateJSON prints {"ok":…, "problems":[…], "scripts":[…], "fleet":[…]}.
 func (c *commands) validateJSON(cfg *config.Config, ds []config.Diagnostic) error {
 	type script struct {
 		Name        string  `json:"name"`
@@ -75,10 +116,21 @@ func (c *commands) validateJSON(cfg *config.Config, ds []config.Diagnostic) erro
 		LongestWait float64 `json:"longest_wait_seconds"`
 		MaxHold     float64 `json:"max_hold_seconds"`
 	}
+	type shared struct {
+		Name      string  `json:"name"`
+		Rate      float64 `json:"rate_per_second"`
+		Proxies   int     `json:"proxies"`
+		Alone     float64 `json:"alone_per_second"`
+		Every     float64 `json:"alone_every_seconds"`
+		Together  float64 `json:"all_per_second"`
+		Lease     int     `json:"lease"`
+		Overshoot int     `json:"overshoot"`
+	}
 	out := struct {
 		OK       bool                `json:"ok"`
 		Problems []config.Diagnostic `json:"problems"`
 		Scripts  []script            `json:"scripts"`
+		Fleet    []shared            `json:"fleet,omitempty"`
 	}{OK: cfg != nil, Problems: ds, Scripts: []script{}}
 	if out.Problems == nil {
 		out.Problems = []config.Diagnostic{}
@@ -87,6 +139,9 @@ func (c *commands) validateJSON(cfg *config.Config, ds []config.Diagnostic) erro
 		for i := range cfg.Scripts {
 			l := &cfg.Scripts[i].Limit
 			out.Scripts = append(out.Scripts, script{cfg.Scripts[i].Name, l.Rate, l.Burst, longestWait(l).Seconds(), l.MaxHold.Seconds()})
+		}
+		for _, s := range cfg.Shared() {
+			out.Fleet = append(out.Fleet, shared{s.Name, s.Rate, s.Proxies, s.Alone, s.Every.Seconds(), s.Alone * float64(s.Proxies), s.Lease, s.Overshoot})
 		}
 	}
 	if err := json.NewEncoder(c.out).Encode(out); err != nil {

@@ -54,28 +54,41 @@ func (c *covering) add(i int, rule *policy.Rule) {
 // maybe are the rules that give the rarest thing of a rule, and so are all that
 // may give everything.
 func (c *covering) maybe(rule *policy.Rule) (out []int) {
-	first := true
+	var rarest [][]int
+	least := -1
 	things(rule, func(typ, field string) bool {
-		var found []int
-		stems := []string{typ}
-		for j := range strings.TrimSuffix(typ, "*") {
-			stems = append(stems, typ[:j]+"*")
+		by, n := c.giving(rule.Verb, typ, field)
+		if least < 0 || n < least {
+			rarest, least = by, n
 		}
-		for _, s := range stems {
-			*c.work--
-			found = append(found, c.byThing[thing(rule.Verb, s, every)]...)
-			if field != every {
-				found = append(found, c.byThing[thing(rule.Verb, s, field)]...)
-			}
-		}
-		*c.work -= len(found)
-		if first || len(found) < len(out) {
-			first, out = false, found
-		}
-		return len(out) > 0 && *c.work > 0
+		return least > 0 && *c.work > 0
 	})
+	*c.work -= max(least, 0)
+	for _, some := range rarest {
+		out = append(out, some...)
+	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// giving are the rules that give one thing, by what they call it, and how many
+// they are.
+func (c *covering) giving(verb, typ, field string) (by [][]int, n int) {
+	names := []string{typ}
+	for j := range strings.TrimSuffix(typ, "*") {
+		names = append(names, typ[:j]+"*")
+	}
+	for _, name := range names {
+		*c.work--
+		by = append(by, c.byThing[thing(verb, name, every)])
+		if field != every {
+			by = append(by, c.byThing[thing(verb, name, field)])
+		}
+	}
+	for _, some := range by {
+		n += len(some)
+	}
+	return by, n
 }
 
 // covered finds rules that are there twice, and those that add nothing to the
