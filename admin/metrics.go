@@ -32,7 +32,7 @@ func Results() []string {
 // Metrics counts. Its methods are safe for concurrent use and take no lock,
 // but SetScripts. Use [NewMetrics].
 type Metrics struct {
-	calls, refused            *prometheus.CounterVec
+	calls, refused, observed  *prometheus.CounterVec
 	hold, upstream            *prometheus.HistogramVec
 	inFlight                  *prometheus.GaugeVec
 	own                       prometheus.Histogram
@@ -55,6 +55,8 @@ type series struct {
 	// since most pairs never happen.
 	calls   []atomic.Pointer[prometheus.Counter]
 	refused []atomic.Pointer[prometheus.Counter]
+	// observed by reason, likewise.
+	observed []atomic.Pointer[prometheus.Counter]
 }
 
 // index numbers the values of a label; the last is Other.
@@ -89,6 +91,7 @@ func NewMetrics(reg prometheus.Registerer, scripts, reasons []string) *Metrics {
 	m := &Metrics{groups: newIndex(Groups()), results: newIndex(Results()), reasons: newIndex(reasons)}
 	m.calls = prometheus.NewCounterVec(counter("calls_total", "Calls answered."), []string{"script", "group", "result"})
 	m.refused = prometheus.NewCounterVec(counter("refused_total", "Calls refused, by reason."), []string{"script", "reason"})
+	m.observed = prometheus.NewCounterVec(counter("observed_total", "Calls let through only because their script is in observe mode, by the reason they would have been refused for."), []string{"script", "reason"})
 	m.hold = prometheus.NewHistogramVec(histogram("hold_seconds", "Time that held calls waited for their rate limit.",
 		.05, .1, .25, .5, 1, 2, 5, 10, 20, 60), []string{"script"})
 	m.upstream = prometheus.NewHistogramVec(histogram("upstream_seconds", "Time that the site took.",
@@ -100,8 +103,9 @@ func NewMetrics(reg prometheus.Registerer, scripts, reasons []string) *Metrics {
 	m.connections = prometheus.NewGauge(gauge("connections", "Connections of tools that are open."))
 	m.configLoaded = prometheus.NewGauge(gauge("config_loaded_timestamp_seconds", "When the configuration in force was loaded."))
 	m.configValid = prometheus.NewGauge(gauge("config_last_reload_success", "1 if the last reload was taken, 0 if it was refused."))
-	reg.MustRegister(m.calls, m.refused, m.hold, m.upstream, m.inFlight, m.own,
+	reg.MustRegister(m.calls, m.refused, m.observed, m.hold, m.upstream, m.inFlight, m.own,
 		m.redactions, m.connections, m.configLoaded, m.configValid)
+	m.observed.WithLabelValues(Other, Other) // so that it is there before it counts: most files observe nothing
 	m.SetScripts(scripts)
 	return m
 }
@@ -148,6 +152,7 @@ func (m *Metrics) SetScripts(scripts []string) {
 		l := prometheus.Labels{"script": name}
 		m.calls.DeletePartialMatch(l)
 		m.refused.DeletePartialMatch(l)
+		m.observed.DeletePartialMatch(l)
 		m.hold.DeletePartialMatch(l)
 		m.upstream.DeletePartialMatch(l)
 		m.inFlight.DeletePartialMatch(l)
@@ -160,6 +165,7 @@ func (m *Metrics) newSeries(name string) *series {
 		inFlight: m.inFlight.WithLabelValues(name),
 		calls:    make([]atomic.Pointer[prometheus.Counter], len(m.groups.names)*len(m.results.names)),
 		refused:  make([]atomic.Pointer[prometheus.Counter], len(m.reasons.names)),
+		observed: make([]atomic.Pointer[prometheus.Counter], len(m.reasons.names)),
 	}
 }
 
@@ -192,11 +198,22 @@ func (m *Metrics) Call(script, group, result string, upstream, own time.Duration
 // Refused counts a call that was refused.
 func (m *Metrics) Refused(script, reason string) {
 	s := m.of(script)
+	m.byReason(m.refused, s, s.refused, reason)
+}
+
+// Observed counts a call that was let through only because its script is in
+// observe mode.
+func (m *Metrics) Observed(script, reason string) {
+	s := m.of(script)
+	m.byReason(m.observed, s, s.observed, reason)
+}
+
+func (m *Metrics) byReason(of *prometheus.CounterVec, s *series, cells []atomic.Pointer[prometheus.Counter], reason string) {
 	r := m.reasons.of(reason)
-	c := s.refused[r].Load()
+	c := cells[r].Load()
 	if c == nil {
-		c = new(m.refused.WithLabelValues(s.script, m.reasons.names[r]))
-		s.refused[r].Store(c)
+		c = new(of.WithLabelValues(s.script, m.reasons.names[r]))
+		cells[r].Store(c)
 	}
 	(*c).Inc()
 }

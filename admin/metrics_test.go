@@ -41,6 +41,7 @@ func TestMetrics(t *testing.T) {
 	m.Call("ev", "read", "ok", 40*time.Millisecond, 80*time.Microsecond)
 	m.Call("ev", "read", "ok", 0, 80*time.Microsecond)
 	m.Refused("ev", "no_rule")
+	m.Observed("ev", "no_rule")
 	m.Held("ev", 3*time.Second)
 	m.InFlight("ev", 2)
 	m.InFlight("ev", -1)
@@ -51,6 +52,7 @@ func TestMetrics(t *testing.T) {
 	wantLines(t, scrape(t, reg),
 		`stagedoor_calls_total{group="read",result="ok",script="ev"} 2`,
 		`stagedoor_refused_total{reason="no_rule",script="ev"} 1`,
+		`stagedoor_observed_total{reason="no_rule",script="ev"} 1`,
 		`stagedoor_hold_seconds_count{script="ev"} 1`,
 		`stagedoor_hold_seconds_sum{script="ev"} 3`,
 		`stagedoor_upstream_seconds_bucket{script="ev",le="0.05"} 1`,
@@ -72,6 +74,7 @@ func TestLabelsAreClosed(t *testing.T) {
 		x := fmt.Sprint("x", i)
 		m.Call(x, x, x, time.Second, time.Second)
 		m.Refused(x, x)
+		m.Observed(x, x)
 		m.Held(x, time.Second)
 		m.InFlight(x, 1)
 	}
@@ -79,6 +82,7 @@ func TestLabelsAreClosed(t *testing.T) {
 	wantLines(t, text,
 		`stagedoor_calls_total{group="other",result="other",script="other"} 1000`,
 		`stagedoor_refused_total{reason="other",script="other"} 1000`,
+		`stagedoor_observed_total{reason="other",script="other"} 1000`,
 	)
 	if n := strings.Count(text, "\n"); n > 100 {
 		t.Errorf("%d series", n)

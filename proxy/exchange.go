@@ -31,7 +31,9 @@ type exchange struct {
 	w  http.ResponseWriter
 	r  *http.Request
 
-	id    string
+	id     string
+	caller string // who calls, in the words of limits and records
+	peer   *peer  // by the kernel's word; nil: not known
 	began time.Time
 	way   way
 	body  body
@@ -54,7 +56,8 @@ type exchange struct {
 	script     *Script // nil: none chosen, or info on a shared listener
 	scriptName string
 	verdict    policy.Verdict
-	grant      limit.Grant
+	grants     limit.Grants
+	through    bool // grants are held
 	hold       time.Duration
 	cred       secret.Credential
 	credClass  audit.Credential
@@ -63,7 +66,9 @@ type exchange struct {
 	served, servedBy string // "cache" or "shared", and by the answer to which call
 
 	reason     Reason
-	message    string // for the caller
+	message    string // for the caller, made of
+	what       string // its first line's own words, and
+	advice     string // its second line
 	retryAfter time.Duration
 
 	recorded bool // the intent is written: the outcome has to follow
@@ -85,6 +90,7 @@ func (p *Proxy) begin(listener string, w http.ResponseWriter, r *http.Request) *
 	if len(l.Scripts) == 1 { // whatever comes is this script's, readable or not
 		x.scriptName, x.script = l.Scripts[0], st.Scripts[l.Scripts[0]]
 	}
+	x.called()
 	h := w.Header()
 	h[headerRequestID] = []string{x.id}
 	h["Cache-Control"] = p.noStore
@@ -174,10 +180,7 @@ func (x *exchange) writeHeader(status int) {
 func (x *exchange) finish() {
 	failure := recover()
 	x.releaseBody(nil)
-	if x.grant != (limit.Grant{}) {
-		x.grant.Release()
-		x.p.cfg.Metrics.InFlight(x.scriptName, -1)
-	}
+	x.pass()
 	x.left()
 	x.settle(failure)
 	if failure != nil && x.reason == Internal && !x.wrote {
@@ -264,10 +267,10 @@ func (x *exchange) record(kind audit.Kind) error {
 		e = new(audit.Event)
 	}
 	defer func() { // an Auditor keeps none, and neither does the pool keep what it told
-		*e = audit.Event{}
+		*e = audit.Event{Shape: e.Shape[:0]} // but the room
 		x.p.events.Put(e)
 	}()
-	*e = audit.Event{Kind: kind, ID: x.id}
+	e.Kind, e.ID = kind, x.id
 	x.describe(e)
 	switch a := x.p.cfg.Audit; kind { //nolint:exhaustive // the others are no calls
 	case audit.Intent:
@@ -300,7 +303,7 @@ func (x *exchange) describe(e *audit.Event) {
 }
 
 func (x *exchange) asked(e *audit.Event) {
-	e.Listener, e.Caller, e.Script, e.SiteName = x.l.Name, host(x.r.RemoteAddr), x.scriptName, x.cred.SiteName
+	e.Listener, e.Caller, e.Script, e.SiteName = x.l.Name, x.caller, x.scriptName, x.cred.SiteName
 	e.Reason, e.Rule = string(x.reason), x.verdict.Rule
 	switch {
 	case x.reason != "":
@@ -315,11 +318,25 @@ func (x *exchange) asked(e *audit.Event) {
 	}
 	e.CallKind = string(c.Kind)
 	e.Method, e.Group, e.Types = c.Method, string(c.Group), c.Types()
+	x.wanted(e)
 	e.Served, e.ServedBy = x.served, x.servedBy
-	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), c.Cost(), c.DroppedAuth
+	e.Parts, e.Cost, e.DroppedAuth = len(c.Parts), x.cost(), c.DroppedAuth
 	e.SudoAsLogin, e.SessionUUID = c.SudoAsLogin, c.SessionUUID
 	if e.CallerCredential == "" {
 		e.CallerCredential = x.classRefused()
+	}
+}
+
+// wanted tells what the call asks for, what it would have been refused for were
+// its script not observed, and what would allow it.
+func (x *exchange) wanted(e *audit.Event) {
+	v := &x.verdict
+	e.Shape = flow.AppendShape(e.Shape[:0], x.call)
+	if v.Observed {
+		e.Observed = string(reasonOf(v.Reason))
+	}
+	if v.Observed || !v.Allow {
+		e.AllowWith = v.Suggest
 	}
 }
 

@@ -217,9 +217,14 @@ func (x *exchange) sendOnce(req upstream.Request) (*reply, error) {
 func (x *exchange) do(req upstream.Request) (*http.Response, error) {
 	defer clear(req.Body)
 	start := x.p.cfg.Now()
-	defer func() { x.upstream += x.p.cfg.Now().Sub(start) }()
 	ctx := x.r.Context()
 	res, err := x.st.Site.Do(ctx, req)
+	defer func() {
+		took := x.p.cfg.Now().Sub(start)
+		x.upstream += took
+		x.observeSite(&req, res, err, took)
+		x.forgetMoved() // before anybody is told that it was done
+	}()
 	var ue *upstream.Error
 	if errors.As(err, &ue) && ctx.Err() == nil {
 		req.Fresh = true // what killed one kept connection may have killed them all

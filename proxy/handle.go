@@ -77,11 +77,11 @@ func (x *exchange) isStray() bool {
 // refused: it is never taken for a call without any.
 func (x *exchange) handle() bool {
 	if t := x.msg.Token(); !t.IsZero() && !x.openHandle(t) {
-		x.limiter().Charge(x.call.Cost())
+		x.charge(x.cost())
 		return false
 	}
 	if x.isStray() {
-		x.limiter().Charge(x.call.Cost())
+		x.charge(x.cost())
 		return x.refuse(BadHandle, "a session token stands where none is looked for", "send it once: as session_token, as the _session_id cookie of a file, or as a REST bearer")
 	}
 	return true

@@ -40,7 +40,7 @@ func (p *Proxy) probe(x *exchange) bool {
 	if !y.intent() {
 		return false
 	}
-	x.limiter().Charge(1)
+	x.chargeOwn()
 	a, err := y.send()
 	switch {
 	case err != nil:
@@ -59,7 +59,7 @@ func (p *Proxy) probe(x *exchange) bool {
 func (p *Proxy) aside(ctx context.Context, x *exchange, m *flow.Message, why string) *exchange {
 	began := p.cfg.Now()
 	y := &exchange{
-		p: p, l: x.l, st: x.st, r: x.r.WithContext(ctx), id: p.ids.next(began), began: began,
+		p: p, l: x.l, st: x.st, r: x.r.WithContext(ctx), id: p.ids.next(began), began: began, caller: x.caller, peer: x.peer,
 		way: wayRPC, rpc: m, msg: m, script: x.script, scriptName: x.scriptName, cred: x.cred, credClass: audit.CredNone,
 	}
 	y.call = &m.Call

@@ -46,6 +46,9 @@ type Auditor interface {
 type Metrics interface { //nolint:interfacebloat // counters, each of its own kind
 	Call(script, group, result string, upstream, own time.Duration)
 	Refused(script, reason string)
+	// Observed counts a call that was let through only because its script is in
+	// observe mode, by the reason for which it would have been refused.
+	Observed(script, reason string)
 	Held(script string, d time.Duration)
 	InFlight(script string, delta int)
 	Redacted(n int)
@@ -102,6 +105,21 @@ type State struct {
 	MaxDepth int
 	// Contact closes every refusal that an artist reads.
 	Contact string
+
+	// Login names the user of a uid, as the site's logins are made from it; ok is
+	// false where there is no such user. It is asked once for each connection and
+	// may take its time. nil knows nobody.
+	Login func(uid uint32) (user string, ok bool)
+
+	// What all scripts share, each of it optional. Brakes is what a wrangler has
+	// slowed or paused; Callers is a budget for each caller; SiteLimiter is what
+	// this proxy may ask of the site, SiteFleet what all of a fleet may. Health
+	// hears of every answer of the site, and bounds SiteLimiter's calls in flight.
+	Brakes      *limit.Brakes
+	Callers     *limit.Callers
+	SiteLimiter *limit.Limiter
+	SiteFleet   limit.Stage
+	Health      *limit.Health
 }
 
 // Script is one script in service.
@@ -112,12 +130,34 @@ type Script struct {
 	DropUUID bool
 	// Contact is the script's own, else State's.
 	Contact string
+
+	// Observe lets calls through that only lack a rule, until ObserveEnd, which is
+	// never where it is zero.
+	Observe    bool
+	ObserveEnd time.Time
+	// FlowLogin makes the login of a script that acts as its caller: {user} in it
+	// is the user's name. "" is the user's name.
+	FlowLogin string
+
+	// Fleet is what all proxies together may do with the script; nil is no bound.
+	Fleet limit.Stage
+	// Kinds bounds calls of a kind ([KindRead] and so on) within Limiter.
+	Kinds map[string]*limit.Limiter
+	// Lane is where its calls wait; MaxHold bounds what they wait at all budgets
+	// together, 0 leaves it to each budget, negative holds not at all.
+	Lane    limit.Lane
+	MaxHold time.Duration
+	// UploadBytes makes an upload cost 1 for each begun so many bytes; 0 does not.
+	UploadBytes int64
 }
 
 // Listener is one data port's own settings. It is immutable.
 type Listener struct {
 	Name string
 	Door *caller.Door
+	// Identity says how callers are known: by their address, or, where it is
+	// [IdentityKernel], by their user; its [Server] has to ask ([Server.Ask]).
+	Identity string
 	// Origins are the addresses that tools may know this listener by.
 	Origins []string
 	// Scripts are the names that callers here may use; Default serves calls
@@ -153,6 +193,7 @@ type Proxy struct {
 	asks     asks
 	sessions sessions
 	shares   shares
+	lookups  lookups
 
 	// What every answer says, and outgoing headers that are always the same.
 	noStore, noSniff []string
@@ -207,9 +248,11 @@ func (x *exchange) admit() bool {
 		x.route() && // exactly one of our routes
 		x.read() && // the whole body, bounded; of an upload what stands before its file
 		x.parse() && // completely, or not at all
+		x.identify() && // whom the kernel names, where the listener asks
 		x.handle() && // is it one of ours, and still good
 		x.choose() && // which script
 		x.decide() && // deny by default
+		x.lookup() && // in which projects the records lie, where the rule asks
 		(x.shared() || // answered as an equal call was, without the site
 			x.limit() && // held in order, up to max_hold
 				x.credential() && // from memory
@@ -220,7 +263,7 @@ func (x *exchange) admit() bool {
 // read are charged by what they asked for.
 func (x *exchange) pay() {
 	if x.call == nil && x.reason != "" {
-		x.limiter().Charge(1)
+		x.charge(1)
 	}
 }
 
@@ -307,14 +350,14 @@ func (x *exchange) choose() bool {
 	name, sent := x.l.Default, x.call.ScriptName
 	if x.held != nil {
 		if sent != "" && sent != x.held.Script {
-			x.limiter().Charge(x.call.Cost())
+			x.charge(x.cost())
 			return x.refuse(BadHandle, "the session token is another script's than the one that the call names", "")
 		}
 		sent = x.held.Script
 	}
 	switch {
 	case x.held != nil && !slices.Contains(x.l.Scripts, sent):
-		x.limiter().Charge(x.call.Cost())
+		x.charge(x.cost())
 		return x.refuse(BadHandle, "the session token is for a script that is not served on this listener", "")
 	case x.held != nil:
 		name = sent
@@ -328,14 +371,14 @@ func (x *exchange) choose() bool {
 			}
 		}
 		if name == "" {
-			x.l.Unnamed.Charge(x.call.Cost())
+			x.charge(x.cost())
 			return x.refuse(ScriptUnknown, "the script "+shown(sent)+" is not served on this listener",
 				"it serves "+some(x.l.Scripts)+"; check the tool's script_name")
 		}
 	}
 	x.script = x.st.Scripts[name]
 	if x.script == nil && x.call.Group != flow.GroupInfo {
-		x.l.Unnamed.Charge(x.call.Cost())
+		x.charge(x.cost())
 		return x.refuse(ScriptUnnamed, "the call names no script and this listener serves several",
 			"set script_name in the tool (api_key=\"x\" will do), or default_script on the listener")
 	}
@@ -347,47 +390,6 @@ func (x *exchange) choose() bool {
 		}
 	}
 	return true
-}
-
-func (x *exchange) decide() bool {
-	if x.script == nil { // info, the one call that belongs to nobody
-		x.verdict = policy.Verdict{Allow: true, Rule: "info"}
-		return true
-	}
-	if x.way == wayStorage { // the site gave the link out in the answer to a call that was allowed
-		x.verdict = policy.Verdict{Allow: true, Rule: "storage: relay"}
-		return true
-	}
-	x.verdict = x.script.Policy.Decide(policy.Query{Call: x.call, UserCheck: x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck()})
-	if x.verdict.Allow {
-		return true
-	}
-	x.limiter().Charge(x.call.Cost())
-	return x.refuseVerdict()
-}
-
-func (x *exchange) limit() bool {
-	if x.way == wayMetrics { // Toolkit doesn't look at the answer, and the site has no part in it
-		return true
-	}
-	g, err := x.limiter().Acquire(x.r.Context(), x.call.Cost())
-	x.hold = g.Held
-	if err != nil {
-		return x.refuseLimit(err)
-	}
-	x.grant = g
-	x.p.cfg.Metrics.InFlight(x.scriptName, 1)
-	if x.hold > 0 {
-		x.p.cfg.Metrics.Held(x.scriptName, x.hold)
-	}
-	return true
-}
-
-func (x *exchange) limiter() *limit.Limiter {
-	if x.script != nil {
-		return x.script.Limiter
-	}
-	return x.l.Unnamed
 }
 
 // credential gets the key, from memory. A call that goes without one of ours

@@ -78,7 +78,9 @@ func (r *record) Append(e *audit.Event) error {
 	if r.fail != nil {
 		return r.fail
 	}
-	r.events = append(r.events, *e)
+	kept := *e
+	kept.Shape = bytes.Clone(e.Shape) // its buffer is used again
+	r.events = append(r.events, kept)
 	select {
 	case r.more <- struct{}{}:
 	default:
@@ -101,6 +103,8 @@ type metrics struct {
 	in     int
 	held   int
 	refuse []string // script/reason
+
+	observed []string // the same
 }
 
 func (m *metrics) Call(_, group, result string, _, _ time.Duration) {
@@ -113,6 +117,12 @@ func (m *metrics) Refused(script, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.refuse = append(m.refuse, script+"/"+reason)
+}
+
+func (m *metrics) Observed(script, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.observed = append(m.observed, script+"/"+reason)
 }
 
 func (m *metrics) Held(string, time.Duration) {

@@ -35,15 +35,22 @@ const (
 	UnknownMethod   Reason = "unknown_method"
 
 	// Deciding it.
+	CallerUnknown Reason = "caller_unknown"
 	ScriptUnnamed Reason = "script_unnamed"
 	ScriptUnknown Reason = "script_unknown"
 	NoRule        Reason = "no_rule"
+	Denied        Reason = "denied"
+	Project       Reason = "project"
+	Rows          Reason = "rows"
+	Batch         Reason = "batch"
+	Condition     Reason = "condition"
 	SecretField   Reason = "secret_field"
 	Sudo          Reason = "sudo"
 	UserAuth      Reason = "user_auth"
 	BadHandle     Reason = "bad_handle"
 
 	// Making it possible.
+	Braked      Reason = "braked"
 	RateLimit   Reason = "rate_limit"
 	QueueFull   Reason = "queue_full"
 	Busy        Reason = "busy"
@@ -64,8 +71,8 @@ func Reasons() []Reason {
 	return []Reason{
 		BadTarget, BadHost, Browser, Upgrade, Override, BadRoute, BadVerb, ContentType, BadFraming, TooSlow,
 		QueryString, ContentEncoding, TooBig, BadJSON, BadCall, TooDeep, UnknownMethod,
-		ScriptUnnamed, ScriptUnknown, NoRule, SecretField, Sudo, UserAuth, BadHandle,
-		RateLimit, QueueFull, Busy, NoKey, AuditFailed, KeyRefused, SiteFailed, SiteRedirect, Internal,
+		CallerUnknown, ScriptUnnamed, ScriptUnknown, NoRule, Denied, Project, Rows, Batch, Condition, SecretField, Sudo, UserAuth, BadHandle,
+		Braked, RateLimit, QueueFull, Busy, NoKey, AuditFailed, KeyRefused, SiteFailed, SiteRedirect, Internal,
 	}
 }
 
@@ -111,13 +118,13 @@ func (r Reason) answer() answer {
 		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the request's body is larger than max_body"}
 	case BadJSON, BadCall, TooDeep:
 		return answer{http.StatusOK, flow.FaultBadRequest, http.StatusBadRequest, "the call could not be read"}
-	case UnknownMethod, ScriptUnnamed, ScriptUnknown, NoRule, SecretField, Sudo:
+	case CallerUnknown, UnknownMethod, ScriptUnnamed, ScriptUnknown, NoRule, Denied, Project, Rows, Batch, Condition, SecretField, Sudo:
 		return answer{http.StatusOK, flow.FaultDenied, http.StatusForbidden, "the call is not allowed"}
 	case BadHandle:
 		return answer{http.StatusOK, flow.FaultAuth, http.StatusUnauthorized, "the session token is not valid here"}
 	case UserAuth:
 		return answer{http.StatusOK, flow.FaultAuth, http.StatusBadRequest, "user and password are not accepted here"}
-	case RateLimit, QueueFull, Busy:
+	case Braked, RateLimit, QueueFull, Busy:
 		return answer{http.StatusOK, flow.FaultServer, http.StatusTooManyRequests, "too many calls"}
 	case NoKey:
 		return answer{http.StatusOK, flow.FaultServer, http.StatusFailedDependency, "there is no usable key"}

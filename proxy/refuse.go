@@ -2,15 +2,11 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"stagedoor/audit"
 	"stagedoor/flow"
-	"stagedoor/limit"
-	"stagedoor/policy"
 )
 
 // refuse notes why a call is not served. what says it in the caller's words;
@@ -20,6 +16,7 @@ func (x *exchange) refuse(reason Reason, what, advice string) bool {
 	if what == "" {
 		what = reason.answer().says
 	}
+	x.what, x.advice = what, advice
 	x.message = "Stagedoor: " + what + ". " + x.ask()
 	if advice != "" {
 		x.message += "\n  " + advice
@@ -76,56 +73,6 @@ func (x *exchange) refuseParse(err error) bool {
 		return x.refuse(BadJSON, who+" is not strict JSON: "+p.Msg, "")
 	}
 	return x.refuse(Internal, "", "")
-}
-
-func (x *exchange) refuseVerdict() bool {
-	v, name := x.verdict, x.scriptName
-	what := name + " may not " + v.What
-	switch v.Reason {
-	case policy.NoRule:
-		advice := ""
-		if v.Suggest != "" {
-			advice = "to allow it, under scripts." + name + ".allow:  " + strings.ReplaceAll(v.Suggest, "\n", "\n    ")
-		}
-		return x.refuse(NoRule, what+"; no rule allows it", advice)
-	case policy.SecretField:
-		return x.refuse(SecretField, what+"; it holds a credential", "no rule can allow it")
-	case policy.UserAuth:
-		return x.refuse(UserAuth, name+" may not "+v.What+"; with the script's key in their place any password would seem right",
-			"use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts."+name)
-	case policy.Sudo:
-		who, advice := shown(x.call.SudoAsLogin), ""
-		if who == x.call.SudoAsLogin {
-			advice = "to allow it, under scripts." + name + ":  sudo_as_login: [" + who + "]"
-		}
-		return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", advice)
-	}
-	return x.refuse(NoRule, what, "")
-}
-
-func (x *exchange) refuseLimit(err error) bool {
-	var r *limit.Refused
-	if !errors.As(err, &r) {
-		if gone(x.r.Context()) {
-			return x.hungUp()
-		}
-		return x.refuse(Busy, "Stagedoor is stopping here and the call was still held; it was not sent", "")
-	}
-	// No Charge: what the limiter itself refused has cost a wait, and tokens
-	// taken for it would put off those that still wait.
-	x.retryAfter, x.hold = r.RetryAfter, r.Held
-	if x.hold > 0 {
-		x.p.cfg.Metrics.Held(x.scriptName, x.hold)
-	}
-	who := x.scriptName
-	if who == "" {
-		who = "this listener"
-	}
-	wait := max(time.Second, r.RetryAfter.Round(time.Second))
-	if r.Reason == limit.ReasonQueueFull {
-		return x.refuse(QueueFull, fmt.Sprintf("%s is over its rate limit and too many of its calls are waiting; try again in %s", who, wait), "")
-	}
-	return x.refuse(RateLimit, fmt.Sprintf("%s is over its rate limit, after a wait of %s; try again in %s", who, r.Held.Round(time.Millisecond), wait), "")
 }
 
 // maxNames is how many of a listener's scripts a refusal names.

@@ -35,10 +35,13 @@ type Server struct {
 	// ends (-1). Set it before Serve; it must not block.
 	OnConnections func(delta int)
 
-	http  *http.Server
-	max   int
-	calls atomic.Int64 // being served
-	cut   context.CancelCauseFunc
+	http   *http.Server
+	logger *slog.Logger
+	max    int
+	calls  atomic.Int64 // being served
+	owner  atomic.Pointer[func(net.Conn) (uint32, error)]
+	mute   atomic.Bool // that owner failed has been said
+	cut    context.CancelCauseFunc
 
 	mu struct {
 		sync.Mutex
@@ -62,7 +65,7 @@ var errCut = errors.New("the drain is over")
 // NewServer makes a server for one listener, with at most limit connections.
 // Set l.Crowded to the server's own before it serves.
 func NewServer(logger *slog.Logger, limit int) *Server {
-	s := &Server{max: limit}
+	s := &Server{logger: logger, max: limit}
 	s.mu.fresh, s.mu.idle = list.New(), list.New()
 	s.mu.conns = make(map[net.Conn]place)
 	base, cut := context.WithCancelCause(context.Background())
@@ -72,6 +75,7 @@ func NewServer(logger *slog.Logger, limit int) *Server {
 		// ReadTimeout and IdleTimeout stay 0: either would end idle connections.
 		MaxHeaderBytes: maxHeader,
 		ConnState:      s.track,
+		ConnContext:    s.ask,
 		BaseContext:    func(net.Listener) context.Context { return base },
 		ErrorLog:       log.New(quiet{logger}, "", 0), //nolint:forbidigo // net/http takes no other
 		Protocols:      new(http.Protocols),
@@ -80,6 +84,33 @@ func NewServer(logger *slog.Logger, limit int) *Server {
 	}
 	s.http.Protocols.SetHTTP1(true)
 	return s
+}
+
+// Ask has owner say, of each connection from now on, which user holds its other
+// end, as [caller.Owner] does; nil asks nobody. It is called as the connection
+// is accepted, before the next one is, and must not wait for the peer. A
+// listener whose Identity is [IdentityKernel] serves no connection that owner was
+// not asked about.
+func (s *Server) Ask(owner func(net.Conn) (uint32, error)) {
+	if owner == nil {
+		s.owner.Store(nil)
+		return
+	}
+	s.owner.Store(&owner)
+}
+
+// ask notes in the connection's context who its peer is. That is when it has to
+// be asked: later the other end may be somebody else's.
+func (s *Server) ask(ctx context.Context, c net.Conn) context.Context {
+	owner := s.owner.Load()
+	if owner == nil {
+		return ctx
+	}
+	ctx, err := withPeer(ctx, c, *owner)
+	if err != nil && !s.mute.Swap(true) { // once: what fails for one fails for all, and callers can connect as often as they like
+		s.logger.Warn("it could not be told who opened a connection; its calls are refused", slog.Any("error", err))
+	}
+	return ctx
 }
 
 // Serve answers with h until Shutdown; it returns http.ErrServerClosed then.

@@ -183,7 +183,7 @@ func (x *exchange) mintWith(with string, cred secret.Credential) (s *session, er
 	if !y.intent() {
 		return nil, &refusedMint{AuditFailed, AuditFailed.answer().says, ""}
 	}
-	x.limiter().Charge(1)
+	x.chargeOwn()
 	defer func() {
 		y.settle(nil)
 		if err != nil && y.reason == "" && y.fault == 0 {

@@ -1,0 +1,171 @@
+package proxy
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"stagedoor/policy"
+)
+
+// observes says whether the script is in observe mode at a time.
+func (s *Script) observes(now time.Time) bool {
+	return s.Observe && (s.ObserveEnd.IsZero() || now.Before(s.ObserveEnd))
+}
+
+// decide asks the policy, and makes of the call what the policy says it has to
+// be: as whom it goes, and within which projects.
+func (x *exchange) decide() bool {
+	if x.script == nil { // info, the one call that belongs to nobody
+		x.verdict = policy.Verdict{Allow: true, Rule: "info"}
+		return true
+	}
+	if x.way == wayStorage { // the site gave the link out in the answer to a call that was allowed
+		x.verdict = policy.Verdict{Allow: true, Rule: "storage: relay"}
+		return true
+	}
+	x.verdict = x.script.Policy.Decide(policy.Query{
+		Call: x.call, UserCheck: x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck(),
+		Login: x.login(), Observe: x.script.observes(x.began),
+	})
+	if !x.verdict.Allow {
+		x.charge(x.cost())
+		return x.refuseVerdict()
+	}
+	if x.verdict.Observed {
+		x.observed()
+	}
+	return x.actAs() && x.confine()
+}
+
+// observed tells of a call that goes only because nothing is enforced yet.
+func (x *exchange) observed() {
+	v := &x.verdict
+	x.p.cfg.Metrics.Observed(x.scriptName, string(reasonOf(v.Reason)))
+	x.p.cfg.Logger.Debug("a call was let through that its script's rules do not allow yet",
+		slog.String("id", x.id), slog.String("script", x.scriptName), slog.String("reason", string(v.Reason)))
+}
+
+// actAs makes the call go out as the login that the policy says. What was minted
+// or is kept for other logins is no use to it: all of that is found by the
+// call's own.
+func (x *exchange) actAs() bool {
+	if x.verdict.Sudo != "" && !x.call.UserAuth { // a person's own password goes as that person
+		x.call.SudoAsLogin = x.verdict.Sudo
+	}
+	return true
+}
+
+// confine adds the project filter that the call was allowed under. A way that
+// can't carry it is no way for the call.
+func (x *exchange) confine() bool {
+	ids := x.verdict.Filter
+	switch {
+	case ids == nil:
+		return true
+	case len(ids) == 0: // no project at all: it would be no filter
+	case x.rpc != nil && x.rpc.CanConfine():
+		x.rpc.Confine(ids)
+		return true
+	case x.rest != nil && x.rest.CanConfine():
+		x.rest.Confine(ids)
+		return true
+	}
+	x.charge(x.cost())
+	return x.refuse(Project, x.scriptName+" may "+x.call.Method+" "+shown(x.call.Type)+" in some projects only, and a call of this form can't be confined to them",
+		"state the project in its filters, or send it by api3")
+}
+
+// reasonOf is the policy's word for a reason in this package's list.
+func reasonOf(r policy.Reason) Reason {
+	switch r {
+	case policy.NoRule:
+		return NoRule
+	case policy.Denied:
+		return Denied
+	case policy.Project:
+		return Project
+	case policy.Rows:
+		return Rows
+	case policy.Batch:
+		return Batch
+	case policy.Unmet:
+		return Condition
+	case policy.SecretField:
+		return SecretField
+	case policy.UserAuth:
+		return UserAuth
+	case policy.Sudo:
+		return Sudo
+	}
+	return NoRule
+}
+
+func (x *exchange) refuseVerdict() bool {
+	v, name := x.verdict, x.scriptName
+	switch v.Reason { //nolint:exhaustive // the others differ in a few words
+	case policy.UserAuth:
+		return x.refuse(UserAuth, name+" may not "+v.What+"; with the script's key in their place any password would seem right",
+			"use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts."+name)
+	case policy.Sudo:
+		return x.refuseSudo()
+	case policy.SecretField:
+		return x.refuse(SecretField, name+" may not "+v.What+"; it holds a credential", "no rule can allow it")
+	}
+	return x.refuse(reasonOf(v.Reason), name+" may not "+v.What+"; "+x.because(), x.toAllow())
+}
+
+// because says what stands in the way, and where.
+func (x *exchange) because() string {
+	at := ""
+	if x.verdict.Rule != "" {
+		at = " at " + x.verdict.Rule
+	}
+	switch x.verdict.Reason { //nolint:exhaustive // the others have words of their own
+	case policy.Denied:
+		return "the deny rule" + at + " forbids it"
+	case policy.Project:
+		return "the rule" + at + " allows it in its projects only, and the call does not show that it stays there"
+	case policy.Rows:
+		return "the rule" + at + " allows fewer rows a page"
+	case policy.Batch:
+		return "the rule" + at + " allows fewer calls in a batch"
+	case policy.Unmet:
+		return "the condition of the rule" + at + " does not hold for it"
+	}
+	return "no rule allows it"
+}
+
+// toAllow is the second line: what would allow it, to be pasted.
+func (x *exchange) toAllow() string {
+	switch s := x.verdict.Suggest; {
+	case s != "":
+		return "to allow it, under scripts." + x.scriptName + ".allow:  " + strings.ReplaceAll(s, "\n", "\n    ")
+	case x.verdict.Reason == policy.Denied:
+		return "to allow it, take it out of that deny rule"
+	}
+	return ""
+}
+
+// refuseSudo is about whom the script may act as.
+func (x *exchange) refuseSudo() bool {
+	name, who := x.scriptName, shown(x.call.SudoAsLogin)
+	switch login := x.login(); {
+	case x.script.Policy.SudoCaller && login == "":
+		return x.refuseUnnamed()
+	case x.script.Policy.SudoCaller:
+		return x.refuse(Sudo, name+" may not act as "+who+"; its calls go as the caller's own login, "+shownCaller(login), "leave sudo_as_login out of the tool")
+	case who != x.call.SudoAsLogin:
+		return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", "")
+	}
+	return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", "to allow it, under scripts."+name+":  sudo_as_login: ["+who+"]")
+}
+
+// refuseUnnamed is about a caller whose login is wanted and not known.
+func (x *exchange) refuseUnnamed() bool {
+	what := x.scriptName + " acts as whoever calls, and it is not known here who that is"
+	if x.peer != nil {
+		return x.refuse(CallerUnknown, what+" (user "+shownCaller(x.caller)+" has no name on this host)", "")
+	}
+	return x.refuse(CallerUnknown, what, "to know it: identity: kernel on this listener")
+}
