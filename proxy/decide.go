@@ -73,7 +73,7 @@ func (x *exchange) confine() bool {
 	}
 	x.charge(x.cost())
 	return x.refuse(Project, x.scriptName+" may "+x.call.Method+" "+shown(x.call.Type)+" in some projects only, and a call of this form can't be confined to them",
-		"state the project in its filters, or send it by api3")
+		"to allow it as it is, name the project in its filters, or send it by api3")
 }
 
 // reasonOf is the policy's word for a reason in this package's list.
@@ -102,49 +102,25 @@ func reasonOf(r policy.Reason) Reason {
 }
 
 func (x *exchange) refuseVerdict() bool {
-	v, name := x.verdict, x.scriptName
-	switch v.Reason { //nolint:exhaustive // the others differ in a few words
+	v, name := &x.verdict, x.scriptName
+	what, advice := name+" may not "+v.What, ""
+	if v.Suggest != "" {
+		advice = "to allow it, under scripts." + name + ".allow:  " + strings.ReplaceAll(v.Suggest, "\n", "\n    ")
+	}
+	switch v.Reason { //nolint:exhaustive // the others say all of it themselves
 	case policy.UserAuth:
-		return x.refuse(UserAuth, name+" may not "+v.What+"; with the script's key in their place any password would seem right",
-			"use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts."+name)
+		what += "; with the script's key in their place any password would seem right"
+		advice = "use script_name and api_key=\"x\"; for a tool that checks passwords: user_auth: forward under scripts." + name
 	case policy.Sudo:
 		return x.refuseSudo()
 	case policy.SecretField:
-		return x.refuse(SecretField, name+" may not "+v.What+"; it holds a credential", "no rule can allow it")
-	}
-	return x.refuse(reasonOf(v.Reason), name+" may not "+v.What+"; "+x.because(), x.toAllow())
-}
-
-// because says what stands in the way, and where.
-func (x *exchange) because() string {
-	at := ""
-	if x.verdict.Rule != "" {
-		at = " at " + x.verdict.Rule
-	}
-	switch x.verdict.Reason { //nolint:exhaustive // the others have words of their own
+		what, advice = what+"; it holds a credential", "no rule can allow it"
+	case policy.NoRule:
+		what += "; no rule allows it"
 	case policy.Denied:
-		return "the deny rule" + at + " forbids it"
-	case policy.Project:
-		return "the rule" + at + " allows it in its projects only, and the call does not show that it stays there"
-	case policy.Rows:
-		return "the rule" + at + " allows fewer rows a page"
-	case policy.Batch:
-		return "the rule" + at + " allows fewer calls in a batch"
-	case policy.Unmet:
-		return "the condition of the rule" + at + " does not hold for it"
+		advice = "to allow it, take it out of that deny rule"
 	}
-	return "no rule allows it"
-}
-
-// toAllow is the second line: what would allow it, to be pasted.
-func (x *exchange) toAllow() string {
-	switch s := x.verdict.Suggest; {
-	case s != "":
-		return "to allow it, under scripts." + x.scriptName + ".allow:  " + strings.ReplaceAll(s, "\n", "\n    ")
-	case x.verdict.Reason == policy.Denied:
-		return "to allow it, take it out of that deny rule"
-	}
-	return ""
+	return x.refuse(reasonOf(v.Reason), what, advice)
 }
 
 // refuseSudo is about whom the script may act as.

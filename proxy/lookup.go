@@ -152,21 +152,15 @@ func (x *exchange) lookup() bool {
 		switch {
 		case !known:
 			x.charge(x.cost())
-			return x.refuse(Project, x.scriptName+" may not "+x.call.Method+" "+named(c.Record)+"; the site does not say in which project it lies, and the rule"+x.atRule()+" is for some only", "")
+			return x.refuse(Project, x.scriptName+" may not "+x.call.Method+" "+named(c.Record)+"; the site does not say in which project it lies, and the rule at "+x.verdict.Rule+" is for some only",
+				"check that the record is there and that the site lets "+x.scriptName+" see it")
 		case slices.Contains(c.Projects, project) == c.Except:
 			x.charge(x.cost())
-			return x.refuse(Project, x.scriptName+" may not "+x.call.Method+" "+named(c.Record)+"; it lies outside of the projects of the rule"+x.atRule(), "")
+			x.verdict = x.verdict.Outside(c)
+			return x.refuseVerdict()
 		}
 	}
 	return true
-}
-
-// atRule says where the rule stands that decided.
-func (x *exchange) atRule() string {
-	if x.verdict.Rule == "" {
-		return ""
-	}
-	return " at " + x.verdict.Rule
 }
 
 // named repeats a record of the call.
