@@ -34,10 +34,10 @@ type exchange struct {
 	id     string
 	caller string // who calls, in the words of limits and records
 	peer   *peer  // by the kernel's word; nil: not known
-	began time.Time
-	way   way
-	body  body
-	meter *meter // of a body that is not held
+	began  time.Time
+	way    way
+	body   body
+	meter  *meter // of a body that is not held
 
 	// One of these is the call, by its way; msg is the same.
 	rpc   *flow.Message
