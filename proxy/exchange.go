@@ -171,6 +171,7 @@ func (x *exchange) writeHeader(status int) {
 	if x.meter != nil && !x.body.complete {
 		x.drain() // the site answered before the file had come
 	}
+	x.begins()
 	x.wrote = true
 	_ = http.NewResponseController(x.w).SetWriteDeadline(x.p.cfg.Now().Add(writeTime))
 	x.w.WriteHeader(status)

@@ -307,7 +307,9 @@ func readHead(r io.Reader, p []byte) (n int, all bool, err error) {
 }
 
 // spools says whether the answer has to be complete before any of it goes on.
-func (x *exchange) spools() bool { return x.call.Writes || x.tellsValues() || x.filters() }
+func (x *exchange) spools() bool {
+	return x.call.Writes || x.tellsValues() || x.filters() || x.leads()
+}
 
 // tellsValues says whether the answer may tell old and new values of fields of
 // any type (flow-protocol §2.5).
@@ -324,7 +326,10 @@ var (
 // spool reads on until the answer is complete or at its bound.
 func (a *reply) spool(x *exchange) error {
 	limit, bounded := int64(maxFault), x.spools()
-	if bounded {
+	switch {
+	case bounded && !x.call.Writes && !x.tellsValues() && !x.filters():
+		limit = maxShared // only for those who wait for it; a longer one is none of theirs
+	case bounded:
 		limit = maxSpool
 	}
 	all := bytes.NewBuffer(bytes.Clone(a.head))
