@@ -49,8 +49,9 @@ type AuditStatus struct {
 type FleetStatus struct {
 	// Connected is false while this proxy lives by its own share.
 	Connected bool
-	// Leases, Denied and Errors count what was asked of Redis.
-	Leases, Denied, Errors uint64
+	// Leases, Denied and Returned count what was asked of Redis, FellBack the calls
+	// that this proxy's share alone decided, Outages how often Redis went away.
+	Leases, Denied, Returned, FellBack, Outages uint64
 }
 
 // BrakeStatus is a brake that is in force.
@@ -106,6 +107,8 @@ func Watch(reg prometheus.Registerer, s Sources) {
 		siteQueued: d("site_queued", "Calls held for the site's limit."),
 		fleetUp:    d("fleet_connected", "1 while budgets are shared through Redis, 0 while this proxy lives by its own share."),
 		fleetOps:   d("fleet_leases_total", "Leases asked of Redis, by what became of them.", "result"),
+		fleetBack:  d("fleet_fell_back_total", "Calls that this proxy's share alone decided."),
+		fleetAway:  d("fleet_outages_total", "Times that Redis went away."),
 		brakeRate:  d("brake_rate", "Calls per second that a brake in force leaves; 0 is paused.", "scope", "name"),
 	})
 }
@@ -116,7 +119,8 @@ type collector struct {
 	vaultState, vaultTTL                      *prometheus.Desc
 	auditErrs, auditLost, auditFree, buffered *prometheus.Desc
 	siteLimit, siteBusy, siteQueued           *prometheus.Desc
-	fleetUp, fleetOps, brakeRate              *prometheus.Desc
+	fleetUp, fleetOps, fleetBack, fleetAway   *prometheus.Desc
+	brakeRate                                 *prometheus.Desc
 }
 
 // Describe lists the metrics.
@@ -124,7 +128,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.keyAge, c.keyState, c.queued, c.vaultState, c.vaultTTL,
 		c.auditErrs, c.auditLost, c.auditFree, c.buffered,
-		c.siteLimit, c.siteBusy, c.siteQueued, c.fleetUp, c.fleetOps, c.brakeRate,
+		c.siteLimit, c.siteBusy, c.siteQueued, c.fleetUp, c.fleetOps, c.fleetBack, c.fleetAway, c.brakeRate,
 	} {
 		out <- d
 	}
@@ -187,7 +191,9 @@ func (c *collector) limits(out chan<- prometheus.Metric, set func(d *prometheus.
 			set(c.fleetUp, up)
 			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Leases), "granted")
 			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Denied), "denied")
-			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Errors), "error")
+			out <- constant(c.fleetOps, prometheus.CounterValue, float64(f.Returned), "returned")
+			out <- constant(c.fleetBack, prometheus.CounterValue, float64(f.FellBack))
+			out <- constant(c.fleetAway, prometheus.CounterValue, float64(f.Outages))
 		}
 	}
 	if c.from.Brakes != nil {

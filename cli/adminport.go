@@ -85,10 +85,25 @@ func (h *healthPort) ready() []admin.Check {
 		return []admin.Check{{Name: "started", Why: "keys are being read"}}
 	}
 	checks := []admin.Check{{Name: "keys", Why: s.keysWhy()}, {Name: "audit", Why: why(s.log.Healthy())}}
+	checks = append(checks, s.notes()...)
 	if s.drained.Load() {
 		checks = append(checks, admin.Check{Name: "serving", Why: "draining, about to stop"})
 	}
 	return checks
+}
+
+// notes are what is worth knowing of limits: being limited is never unready.
+func (s *stack) notes() (out []admin.Check) {
+	if f := s.fleet(); f != nil {
+		out = append(out, admin.Check{Name: "fleet", Note: fleetNote(f)})
+	}
+	if st := s.siteStatus(); s.budgets.isShrunk(st) {
+		out = append(out, admin.Check{Name: "site", Note: fmt.Sprintf("its health lets %d calls be in flight", st.Limit)})
+	}
+	if n := len(s.budgets.brakes.list()); n > 0 {
+		out = append(out, admin.Check{Name: "brakes", Note: fmt.Sprintf("%d in force; stagedoor brakes lists them", n)})
+	}
+	return out
 }
 
 func why(err error) string {

@@ -25,6 +25,8 @@ type keySource interface {
 	// HandleKeys is the key of handles where it is in Vault, and how it is; else
 	// nil.
 	HandleKeys() (handle.Keys, secret.KeyStatus)
+	// Password is that of Redis, where it is in Vault.
+	Password() (secret.Value, error)
 }
 
 // keys joins the sources of all scripts.
@@ -52,6 +54,15 @@ func (k *keys) HandleKeys() (handle.Keys, secret.KeyStatus) {
 		return nil, secret.KeyStatus{}
 	}
 	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now), st
+}
+
+// Password is that of Redis.
+func (k *keys) Password() (secret.Value, error) {
+	if k.vault == nil {
+		return secret.Value{}, errors.New("the password of Redis is in Vault, and no vault is configured")
+	}
+	c, err := k.vault.Password()
+	return c.Key, err
 }
 
 // openKeys reads every key once. What can't be read is no error: that script
@@ -124,7 +135,10 @@ func vaultOptions(cfg *config.Config, old keySource, logger *slog.Logger) vault.
 		o.From = k.vault
 	}
 	if h := &cfg.Handles; h.Vault != "" {
-		o.Handles = &vault.HandleKey{Path: h.Vault, Field: h.VaultField}
+		o.Handles = &vault.Place{Path: h.Vault, Field: h.VaultField}
+	}
+	if f := cfg.Limits.Fleet; f != nil && f.Password != "" {
+		o.Redis = &vault.Place{Path: f.Password, Field: f.PasswordField}
 	}
 	if l := cfg.Login; l != nil {
 		o.Login.TokenFile = l.TokenFile

@@ -11,6 +11,7 @@ import (
 
 	"stagedoor/audit"
 	"stagedoor/config"
+	"stagedoor/fleet"
 	"stagedoor/upstream"
 )
 
@@ -63,10 +64,17 @@ func (s *stack) tryReload(ctx context.Context, path string, getenv func(string) 
 	was := s.mu.files
 	s.mu.Unlock()
 	f, err := openFiles(next, keys, was, getenv, s.logger)
+	var fl *fleet.Fleet
 	if err == nil {
-		err = s.apply(ctx, next, keys, site, f)
+		fl, err = s.nextFleet(next)
+	}
+	if err == nil {
+		err = s.apply(ctx, next, keys, site, f, fl)
 	}
 	if err != nil {
+		if fl != nil && fl != s.fleet() {
+			fl.Close()
+		}
 		keys.Close()
 		site.Close()
 		f.storage.close()
@@ -76,6 +84,14 @@ func (s *stack) tryReload(ctx context.Context, path string, getenv func(string) 
 		s.logger.WarnContext(ctx, "configuration", slog.String("warning", next.Warnings[i].Msg), slog.Int("line", next.Warnings[i].Line))
 	}
 	return nil
+}
+
+// nextFleet is the one in force, where a reload leaves it as it is.
+func (s *stack) nextFleet(next *config.Config) (*fleet.Fleet, error) {
+	if sameFleet(s.config(), next) {
+		return s.fleet(), nil
+	}
+	return s.openFleet(next)
 }
 
 // fixed refuses a change of what is made once.
@@ -96,7 +112,7 @@ func fixed(old, next *config.Config) error {
 
 // apply puts the parts in force. It fails, and changes nothing, only where a
 // new port can't be opened.
-func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, site *upstream.Site, f files) error {
+func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, site *upstream.Site, f files, fl *fleet.Fleet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ports, err := s.openPorts(ctx, next)
@@ -104,7 +120,7 @@ func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, 
 		return err
 	}
 	oldKeys, oldSite, oldStorage := s.mu.keys, s.mu.site, s.mu.files.storage
-	old := s.mu.ports
+	old, oldFleet := s.mu.ports, s.budgets.fleet
 	for id, p := range old {
 		if ports[id] == nil {
 			s.leave(id, p)
@@ -112,6 +128,7 @@ func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, 
 	}
 	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files, s.mu.ports = next, keys, site, f, ports
 	s.metrics.SetScripts(scriptNames(next))
+	s.budgets.update(next, fl)
 	// The proxy has to know a listener before its first call.
 	s.proxy.Replace(s.state())
 	fresh := maps.Clone(ports)
@@ -122,6 +139,9 @@ func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, 
 	s.waiting.Go(oldKeys.Close)
 	oldSite.Close()
 	oldStorage.close()
+	if oldFleet != nil && oldFleet != fl {
+		s.waiting.Go(oldFleet.Close)
+	}
 	return nil
 }
 

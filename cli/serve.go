@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -16,7 +17,8 @@ import (
 )
 
 func (c *commands) serve() *cobra.Command {
-	return &cobra.Command{
+	var control string
+	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve tools",
 		Long: `Serve tools by the configuration until SIGTERM or an interrupt: then calls in
@@ -25,12 +27,14 @@ code is 0. SIGHUP reads the configuration again, all of it or, where it is
 wrong, none; it also looks at every key and opens the audit file anew.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.runServe(cmd.Context(), c.configPath())
+			return c.runServe(cmd.Context(), c.configPath(), control)
 		},
 	}
+	cmd.Flags().StringVar(&control, "control", "", "the `PATH` of the socket where brakes are pulled (default: "+controlFile+" in the run-time folder)")
+	return cmd
 }
 
-func (c *commands) runServe(ctx context.Context, path string) error {
+func (c *commands) runServe(ctx context.Context, path, control string) error {
 	harden()
 	if err := c.checkDebug(); err != nil {
 		return cannotStart(err)
@@ -73,6 +77,9 @@ func (c *commands) runServe(ctx context.Context, path string) error {
 	s, err := newStack(ctx, cfg, keys, site, f, c.out, logger)
 	if err != nil {
 		return cannotStart(err)
+	}
+	if err := c.openControl(ctx, s, control); err != nil {
+		return cannotStart(errors.Join(err, s.stop(0)))
 	}
 	s.start()
 	health.watch(s)

@@ -13,7 +13,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/user"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/caller"
 	"stagedoor/config"
+	"stagedoor/fleet"
 	"stagedoor/flow"
 	"stagedoor/internal/trust"
 	"stagedoor/limit"
@@ -52,16 +55,17 @@ type stack struct {
 	registry *prometheus.Registry
 	proxy    *proxy.Proxy
 	buffered *limit.Room
+	budgets  *budgets // its fields but brakes are guarded by mu
+	control  *admin.Control
 
 	mu struct {
 		sync.Mutex
-		cfg      *config.Config
-		keys     keySource
-		site     *upstream.Site
-		files    files
-		limiters map[string]*limit.Limiter // by script; they outlive reloads
-		ports    map[string]*port          // by id
-		leaving  map[string]*port          // draining after a reload
+		cfg     *config.Config
+		keys    keySource
+		site    *upstream.Site
+		files   files
+		ports   map[string]*port // by id
+		leaving map[string]*port // draining after a reload
 	}
 	waiting sync.WaitGroup // for ports that drain
 	failed  chan error     // a port that stopped by itself
@@ -86,9 +90,9 @@ func id(l *config.Listener) string { return l.Name + " " + l.Address }
 //
 // It takes over keys, site and files, also when it fails.
 func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *upstream.Site, f files, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
-	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), failed: make(chan error, 1)}
+	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), budgets: newBudgets(), failed: make(chan error, 1)}
 	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files = cfg, keys, site, f
-	s.mu.limiters, s.mu.ports, s.mu.leaving = map[string]*limit.Limiter{}, map[string]*port{}, map[string]*port{}
+	s.mu.ports, s.mu.leaving = map[string]*port{}, map[string]*port{}
 	made := s // a return of nil and an error leaves nothing in s
 	defer func() {
 		if err != nil {
@@ -103,6 +107,11 @@ func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *ups
 	if s.mu.ports, err = s.openPorts(ctx, cfg); err != nil {
 		return nil, err
 	}
+	fl, err := s.openFleet(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.budgets.update(cfg, fl)
 	s.proxy = proxy.New(proxy.Config{
 		Version: software(), Audit: s.log, Metrics: s.metrics, Logger: logger, Now: time.Now, Entropy: rand.Reader,
 	}, s.state(), s.buffered)
@@ -242,19 +251,16 @@ func (s *stack) state() *proxy.State {
 	if s.mu.files.storage != nil {
 		st.Storage = s.mu.files.storage
 	}
+	st.Login = loginName
+	s.budgets.putSite(st)
 	for i := range cfg.Scripts {
 		c := &cfg.Scripts[i]
-		l := s.mu.limiters[c.Name]
-		if l == nil {
-			l = limit.New(limitOptions(&c.Limit))
-			s.mu.limiters[c.Name] = l
-		} else {
-			l.Update(limitOptions(&c.Limit))
+		p := &proxy.Script{
+			Policy: policyOf(c), DropUUID: c.DropSession, Contact: c.Contact,
+			Observe: c.Observe, ObserveEnd: c.ObserveEnd, FlowLogin: c.FlowLogin,
 		}
-		st.Scripts[c.Name] = &proxy.Script{
-			Limiter: l, DropUUID: c.DropSession, Contact: c.Contact,
-			Policy: policy.Compile(policy.Script{Name: c.Name, Rules: c.Allow, Sudo: c.SudoAsLogin, ForwardUser: c.ForwardUser}),
-		}
+		s.budgets.put(p, c)
+		st.Scripts[c.Name] = p
 	}
 	for id, p := range s.mu.leaving {
 		l := p.listener()
@@ -267,20 +273,21 @@ func (s *stack) state() *proxy.State {
 	return st
 }
 
-// limitOptions translates: in the configuration 0 means none, in package limit
-// it means the default.
-func limitOptions(l *config.Limit) limit.Options {
-	none := func(n int) int {
-		if n == 0 {
-			return -1
-		}
-		return n
+// policyOf is what a script may do.
+func policyOf(c *config.Script) *policy.Script {
+	return policy.Compile(policy.Script{
+		Name: c.Name, Where: c.AllowWhere, Rules: c.Allow, Deny: c.Deny,
+		Sudo: c.SudoAsLogin, SudoCaller: c.SudoCaller, ForwardUser: c.ForwardUser,
+	})
+}
+
+// loginName is the name of a user of this host.
+func loginName(uid uint32) (string, bool) {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return "", false
 	}
-	o := limit.Options{Rate: l.Rate, Burst: l.Burst, InFlight: l.InFlight, MaxHold: l.MaxHold, MaxQueue: none(l.Queue)}
-	if l.MaxHold == 0 {
-		o.MaxHold = -1
-	}
-	return o
+	return u.Username, true
 }
 
 // serve starts ports.
@@ -338,6 +345,10 @@ func (s *stack) release() error {
 	s.mu.keys.Close()
 	s.mu.site.Close()
 	s.mu.files.storage.close()
+	s.control.Close()
+	if s.budgets.fleet != nil {
+		s.budgets.fleet.Close()
+	}
 	if s.log == nil {
 		return nil
 	}
@@ -399,6 +410,7 @@ func (s *stack) watch() {
 			a := s.log.Stats()
 			return admin.AuditStatus{Errors: a.Errors, Lost: a.Lost, FreeBytes: a.Free}
 		},
+		Site: s.siteStatus, Fleet: s.fleetStatus, Brakes: s.brakeStatus,
 		BufferedBytes: s.buffered.InUse,
 	})
 }
@@ -415,8 +427,37 @@ func (s *stack) queues() []admin.QueueStatus {
 	var out []admin.QueueStatus
 	for i := range s.mu.cfg.Scripts {
 		name := s.mu.cfg.Scripts[i].Name
-		_, queued := s.mu.limiters[name].Stats()
+		_, queued := s.budgets.scripts[name].all.Stats()
 		out = append(out, admin.QueueStatus{Script: name, Queued: queued})
+	}
+	return out
+}
+
+func (s *stack) siteStatus() admin.SiteStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.budgets.siteStatus()
+}
+
+func (s *stack) fleetStatus() (admin.FleetStatus, bool) {
+	f := s.fleet()
+	if f == nil {
+		return admin.FleetStatus{}, false
+	}
+	st := f.Status()
+	return admin.FleetStatus{Connected: st.Connected, Leases: st.Leases, Denied: st.Denied, Returned: st.Returned, FellBack: st.FellBack, Outages: st.Outages}, true
+}
+
+func (s *stack) fleet() *fleet.Fleet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.budgets.fleet
+}
+
+func (s *stack) brakeStatus() []admin.BrakeStatus {
+	var out []admin.BrakeStatus
+	for _, b := range s.budgets.brakes.list() {
+		out = append(out, admin.BrakeStatus{Scope: b.Scope, Name: b.Name, Rate: b.Rate})
 	}
 	return out
 }

@@ -97,16 +97,24 @@ func (v *view) after(r *reading, f *fault, sc *Script, now time.Time) *view {
 
 // noKey is the start of what is said when there is no usable key.
 func (sc *Script) noKey() string {
-	if sc.own {
+	switch sc.own {
+	case ownHandles:
 		return "the handle key can't be used"
+	case ownPassword:
+		return "the password of Redis can't be used"
+	case notOwn:
 	}
 	return "script " + sc.Name + " has no usable key"
 }
 
 // attr says in the log whose key it is.
 func (sc *Script) attr() slog.Attr {
-	if sc.own {
+	switch sc.own {
+	case ownHandles:
 		return slog.String("of", "handles")
+	case ownPassword:
+		return slog.String("of", "redis")
+	case notOwn:
 	}
 	return slog.String("script", sc.Name)
 }

@@ -26,7 +26,7 @@ func (s *stage) withHandles(now func() time.Time) vault.Options {
 	login, _ := s.token()
 	s.ReadPolicy(policyName, "kv/data/flow/ingest", "kv/data/flow/thumbs", "kv/data/infra/stagedoor")
 	opt := s.options(login)
-	opt.Handles, opt.Now = &vault.HandleKey{Path: "infra/stagedoor", Field: "handle_key"}, now
+	opt.Handles, opt.Now = &vault.Place{Path: "infra/stagedoor", Field: "handle_key"}, now
 	return opt
 }
 
@@ -90,7 +90,7 @@ func TestAnUnusableHandleKeySaysWhatIsWrong(t *testing.T) {
 	if _, err := st.HandleKey(); err != nil {
 		t.Error(s.log.say(err))
 	}
-	for _, bad := range []vault.HandleKey{{}, {Path: "a/../b", Field: "x"}, {Path: "a"}} {
+	for _, bad := range []vault.Place{{}, {Path: "a/../b", Field: "x"}, {Path: "a"}} {
 		opt.Handles = &bad
 		if st, err := vault.Open(t.Context(), opt); err == nil {
 			st.Close()

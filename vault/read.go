@@ -161,15 +161,15 @@ func (s *Store) reading(sc *Script, fields map[string]any) (*reading, *fault) {
 		return nil, f
 	}
 	switch {
-	case key == nil && sc.own:
+	case key == nil && sc.own != notOwn:
 		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; write it with: %s", s.where(sc), sc.KeyField, names(fields), s.write(sc, fields))
 	case key == nil:
 		return nil, faultf(unusable, "the secret at %s has no field %q, only %s; set key_field, or write it with: %s",
 			s.where(sc), sc.KeyField, names(fields), s.write(sc, fields))
-	case sc.own && len(*key) < MinHandleKey:
+	case sc.own == ownHandles && len(*key) < MinHandleKey:
 		return nil, faultf(unusable, "the field %q of %s is shorter than %d characters, so that it might be guessed; write another with: %s",
 			sc.KeyField, s.where(sc), MinHandleKey, s.write(sc, fields))
-	case len(*key) < secret.MinLen:
+	case sc.own == notOwn && len(*key) < secret.MinLen:
 		return nil, faultf(unusable, "the field %q of %s is shorter than %d characters, so that it can't be told from other data in answers; set a longer key on the site",
 			sc.KeyField, s.where(sc), secret.MinLen)
 	}
@@ -234,7 +234,7 @@ func (s *Store) where(sc *Script) string { return s.opt.Mount + "/" + sc.Path }
 
 // put is the command that writes the key, which is typed and not shown.
 func (s *Store) put(sc *Script) string {
-	if sc.own { // it need not be typed
+	if sc.own == ownHandles { // it need not be typed
 		return fmt.Sprintf("%s | vault kv put -mount=%s %s %s=-", drawKey, s.opt.Mount, sc.Path, sc.KeyField)
 	}
 	return fmt.Sprintf("vault kv put -mount=%s %s %s=-", s.opt.Mount, sc.Path, sc.KeyField)
@@ -246,7 +246,7 @@ const drawKey = `openssl rand -base64 32 | tr -d '\n'`
 // write is put for a secret that is there: where others share it with the key of
 // handles, they stay.
 func (s *Store) write(sc *Script, fields map[string]any) string {
-	if _, has := fields[sc.KeyField]; !sc.own || len(fields) == 0 || has && len(fields) == 1 {
+	if _, has := fields[sc.KeyField]; sc.own != ownHandles || len(fields) == 0 || has && len(fields) == 1 {
 		return s.put(sc)
 	}
 	return fmt.Sprintf("%s | vault kv patch -mount=%s %s %s=-", drawKey, s.opt.Mount, sc.Path, sc.KeyField)

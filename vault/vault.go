@@ -52,7 +52,9 @@ type Options struct {
 	Login                      Login
 	Scripts                    []Script
 	// Handles is where the key of handles is; nil is elsewhere.
-	Handles *HandleKey
+	Handles *Place
+	// Redis is where the password of Redis is; nil is elsewhere.
+	Redis *Place
 	// Logger gets each change once; nil is silence.
 	Logger *slog.Logger
 	// Now is the clock that keys age by; nil is [time.Now].
@@ -106,18 +108,30 @@ type Script struct {
 	// the site; SiteName is the name where it hasn't, and Name where that is "".
 	KeyField, NameField, SiteName string
 
-	own bool // no script's key, but that of handles
+	own own // no script's key, but one of the proxy's own
 }
 
-// HandleKey is the place of the key of handles: a field of a secret below the
+// own is what a secret of the proxy's own is for.
+type own uint8
+
+const (
+	notOwn      own = iota // a script's key
+	ownHandles             // signs handles
+	ownPassword            // opens Redis
+)
+
+// Place is that of a secret of the proxy's own: a field of a secret below the
 // mount. It is read and kept as the scripts' keys are, but is no script's.
-type HandleKey struct{ Path, Field string }
+type Place struct{ Path, Field string }
 
 // MinHandleKey is the length in bytes below which a key of handles is refused.
 const MinHandleKey = 32
 
-// handleEntry is the name of its entry, which no script can have.
-const handleEntry = ""
+// Names of the entries of our own secrets, which no script can have.
+const (
+	handleEntry   = ""
+	passwordEntry = " "
+)
 
 // States of Vault, as [Status] gives them.
 const (
@@ -188,7 +202,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	scripts := opt.Scripts
 	if h := opt.Handles; h != nil {
-		scripts = append(slices.Clone(scripts), Script{Name: handleEntry, Path: h.Path, KeyField: h.Field, own: true})
+		scripts = append(slices.Clone(scripts), Script{Name: handleEntry, Path: h.Path, KeyField: h.Field, own: ownHandles})
+	}
+	if p := opt.Redis; p != nil {
+		scripts = append(slices.Clone(scripts), Script{Name: passwordEntry, Path: p.Path, KeyField: p.Field, own: ownPassword})
 	}
 	for _, sc := range scripts {
 		e := &entry{script: sc}
@@ -234,17 +251,25 @@ func (o *Options) check() error {
 		}
 		seen[sc.Name] = true
 	}
-	switch h := o.Handles; {
-	case h == nil:
-	case !cleanPath(h.Path):
-		return fmt.Errorf("the handle key: %q is not a path below the mount", h.Path)
-	case h.Field == "":
-		return errors.New("the handle key: no field is named for it")
+	if err := errors.Join(o.Handles.check("the handle key"), o.Redis.check("the password of Redis")); err != nil {
+		return err
 	}
 	if o.Timeout < 0 || o.Refresh < 0 || o.MaxStale < 0 {
 		return errors.New("the times of Vault can't be negative")
 	}
 	o.defaults()
+	return nil
+}
+
+func (p *Place) check(what string) error {
+	switch {
+	case p == nil:
+		return nil
+	case !cleanPath(p.Path):
+		return fmt.Errorf("%s: %q is not a path below the mount", what, p.Path)
+	case p.Field == "":
+		return fmt.Errorf("%s: no field is named for it", what)
+	}
 	return nil
 }
 
@@ -372,7 +397,7 @@ func (s *Store) takeKeys(from *Store) {
 // has no usable key and what to do.
 func (s *Store) Credential(script string) (secret.Credential, error) {
 	e, ok := s.entries[script]
-	if !ok || e.script.own {
+	if !ok || e.script.own != notOwn {
 		return secret.Credential{}, fmt.Errorf("script %q is not in the configuration", script)
 	}
 	return s.credential(e)
@@ -398,6 +423,15 @@ func (s *Store) HandleStatus() (st secret.KeyStatus, ok bool) {
 	return e.status(s.opt.Now(), s.opt.MaxStale), true
 }
 
+// Password answers from memory, as Credential does: Key is the password of Redis.
+func (s *Store) Password() (secret.Credential, error) {
+	e, ok := s.entries[passwordEntry]
+	if !ok {
+		return secret.Credential{}, errors.New("the password of Redis is not in Vault")
+	}
+	return s.credential(e)
+}
+
 func (s *Store) credential(e *entry) (secret.Credential, error) {
 	v, now := e.view.Load(), s.opt.Now()
 	if !v.has || now.Sub(v.cred.ReadAt) > s.opt.MaxStale {
@@ -411,7 +445,7 @@ func (s *Store) credential(e *entry) (secret.Credential, error) {
 // confirmed; the credential may be usable all the same. ctx bounds the wait.
 func (s *Store) Refresh(ctx context.Context, script string) (changed bool, err error) {
 	e, ok := s.entries[script]
-	if !ok || e.script.own {
+	if !ok || e.script.own != notOwn {
 		return false, fmt.Errorf("script %q is not in the configuration", script)
 	}
 	return s.fly(ctx, "script "+script, func() (bool, error) {
@@ -475,7 +509,7 @@ func (s *Store) Keys() []secret.KeyStatus {
 	now := s.opt.Now()
 	all := make([]secret.KeyStatus, 0, len(s.names))
 	for _, e := range s.all() {
-		if e.script.own {
+		if e.script.own != notOwn {
 			continue
 		}
 		all = append(all, e.status(now, s.opt.MaxStale))
