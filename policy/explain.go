@@ -85,12 +85,10 @@ func (d *decision) refused(observe bool) Verdict {
 func (d *decision) lacking(c *flow.Call) {
 	w := d.why
 	w.at, w.known = d.s.shown(c)
-	if into := d.s.into(c); !into.empty() {
-		if !w.known || !into.within(&d.met.all) {
-			// The move is what can be told of, wherever the record lies.
-			w.known = true
-			w.at.or(&into)
-		}
+	if into := d.s.into(c); !into.within(&d.met.all) {
+		// The move is what can be told of, wherever the record lies.
+		w.known = true
+		w.at.or(&into)
 	}
 	d.phase = explaining
 	d.ask(c)
