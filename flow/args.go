@@ -297,7 +297,7 @@ func (r *request) filters(path func(string) error) (n filterNode, err error) {
 			return w.array(name, func(int) error {
 				inner, err := r.filters(path)
 				n.count++
-				n.within = n.within.and(inner.within)
+				n.within = n.and(inner.within)
 				return err
 			})
 		case "path":

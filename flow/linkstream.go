@@ -209,7 +209,7 @@ func (s *linkSearch) mayBeSites(i int) verdict {
 	}
 	head := s.b[i:min(len(s.b), i+len(site))]
 	switch {
-	case hasByte(head, '\\'):
+	case hasEscape(head):
 		return isLink
 	case len(head) < len(site):
 		return whether(!s.final, undecided)

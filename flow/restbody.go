@@ -189,7 +189,7 @@ func (r *restParse) vndFilters(path func(string) error) (n filterNode, err error
 	err = r.w.array("filters", func(int) error {
 		n.count++
 		said, err := r.triple(path)
-		n.within = n.within.and(said)
+		n.within = n.and(said)
 		return err
 	})
 	n.end = len(r.w.out)
@@ -216,11 +216,11 @@ func (r *restParse) group(path func(string) error) (n filterNode, err error) {
 				var said within
 				if r.w.dec.PeekKind() == '{' {
 					inner, err := r.group(path)
-					n.within = n.within.and(inner.within)
+					n.within = n.and(inner.within)
 					return err
 				}
 				said, err = r.triple(path)
-				n.within = n.within.and(said)
+				n.within = n.and(said)
 				return err
 			})
 		}

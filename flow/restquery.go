@@ -243,7 +243,7 @@ func (r *restParse) queryFilter(path, value string) {
 		c.add(id)
 	}
 	r.filter.group = true
-	r.filter.within = r.filter.within.and(c.within())
+	r.filter.within = r.filter.and(c.within())
 }
 
 // entityFieldList reads entity_fields[Type]=f,f.

@@ -348,7 +348,7 @@ func (s *shapeJSON) touches() ([]Touch, error) {
 			if typ == "" && !dotted || typ != "" && !IsName(typ) || dotted && !IsName(field) && field != EveryField {
 				return nil, errShape
 			}
-			out = append(out, Touch{typ, field, Use(i)}) //nolint:gosec // at most UseDownload
+			out = append(out, Touch{typ, field, Use(i)})
 		}
 	}
 	return out, nil

@@ -381,7 +381,7 @@ func unquote(v jsontext.Value) (s string, ok bool) {
 	if v.Kind() != '"' {
 		return "", false
 	}
-	if inner := v[1 : len(v)-1]; !hasByte(inner, '\\') {
+	if inner := v[1 : len(v)-1]; !hasEscape(inner) {
 		return string(inner), true
 	}
 	b, err := jsontext.AppendUnquote(nil, v)
@@ -399,7 +399,7 @@ func appendScalar(dst []byte, v jsontext.Value) []byte {
 // appendString writes a JSON string again with the fewest escapes. One without
 // a backslash has none to lose.
 func appendString(dst []byte, v jsontext.Value) []byte {
-	if !hasByte(v, '\\') {
+	if !hasEscape(v) {
 		return append(dst, v...)
 	}
 	s, _ := unquote(v)
@@ -416,7 +416,8 @@ func appendQuoted(dst []byte, s string) []byte {
 	return out
 }
 
-func hasByte(b []byte, c byte) bool { return bytes.IndexByte(b, c) >= 0 }
+// hasEscape says whether a JSON string has an escape.
+func hasEscape(b []byte) bool { return bytes.IndexByte(b, '\\') >= 0 }
 
 // hasNUL finds U+0000, which JSON can only write as an escape.
 func hasNUL(v jsontext.Value) bool {

@@ -173,7 +173,7 @@ func isWordText(v jsontext.Value, word string) bool {
 	if v.Kind() != '"' {
 		return false
 	}
-	if inner := v[1 : len(v)-1]; !hasByte(inner, '\\') {
+	if inner := v[1 : len(v)-1]; !hasEscape(inner) {
 		return string(inner) == word
 	}
 	s, _ := unquote(v)
@@ -313,7 +313,7 @@ func stated(typ string, n *filterNode) []int64 {
 	case typ == projectType:
 		return n.ids
 	}
-	return n.within.projects
+	return n.projects
 }
 
 // facts turns what was collected into where the call stays, now that its type
