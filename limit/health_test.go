@@ -140,14 +140,13 @@ type answers struct {
 	now time.Time
 }
 
-func (a *answers) come(d, latency time.Duration, perSecond int) (least, most int) {
+func (a *answers) come(d, latency time.Duration, perSecond int) (least int) {
 	least = a.h.Limit()
 	for end := a.now.Add(d); a.now.Before(end); {
 		a.now = a.now.Add(time.Second / time.Duration(perSecond))
-		n := a.h.Observe(a.now, false, latency)
-		least, most = min(least, n), max(most, n)
+		least = min(least, a.h.Observe(a.now, false, latency))
 	}
-	return least, most
+	return least
 }
 
 func newAnswers(o limit.HealthOptions) *answers {
@@ -156,16 +155,16 @@ func newAnswers(o limit.HealthOptions) *answers {
 
 func TestRisingLatencyAloneShrinks(t *testing.T) {
 	a := newAnswers(limit.HealthOptions{Max: 60, Min: 4})
-	if least, _ := a.come(time.Hour, 300*ms, 20); least != 60 {
+	if least := a.come(time.Hour, 300*ms, 20); least != 60 {
 		t.Fatalf("a site as it always is gets %d", least)
 	}
 	if now, usual := a.h.Latency(); now != 300*ms || usual != 300*ms {
 		t.Errorf("it takes %v, usually %v", now, usual)
 	}
-	if least, _ := a.come(time.Minute, 550*ms, 20); least != 60 {
+	if least := a.come(time.Minute, 550*ms, 20); least != 60 {
 		t.Errorf("a little slower it gets %d", least)
 	}
-	least, _ := a.come(time.Minute, 2*time.Second, 20)
+	least := a.come(time.Minute, 2*time.Second, 20)
 	why, at := a.h.Last()
 	if least > 20 || least < 4 || why != limit.HealthSlow || at.IsZero() {
 		t.Errorf("four times slower it gets %d, because %s", least, why)
@@ -179,10 +178,10 @@ func TestRisingLatencyAloneShrinks(t *testing.T) {
 func TestASiteThatIsSlowerForGoodIsNotPinnedDown(t *testing.T) {
 	a := newAnswers(limit.HealthOptions{Max: 60, Min: 4})
 	a.come(time.Hour, 300*ms, 20)
-	if least, _ := a.come(time.Minute, 20*time.Second, 20); least > 10 {
+	if least := a.come(time.Minute, 20*time.Second, 20); least > 10 {
 		t.Errorf("it shrank to %d only", least)
 	}
-	if least, _ := a.come(30*time.Minute, 20*time.Second, 20); least < 4 {
+	if least := a.come(30*time.Minute, 20*time.Second, 20); least < 4 {
 		t.Errorf("it gets %d", least)
 	}
 	if n := a.h.Limit(); n != 60 {
@@ -190,7 +189,7 @@ func TestASiteThatIsSlowerForGoodIsNotPinnedDown(t *testing.T) {
 	}
 	// Having been so, and quick for a while, it is slow again at 2 s.
 	a.come(10*time.Minute, 300*ms, 20)
-	if least, _ := a.come(time.Minute, 2*time.Second, 20); least == 60 {
+	if least := a.come(time.Minute, 2*time.Second, 20); least == 60 {
 		t.Error("the long trouble hides the next")
 	}
 }
@@ -198,7 +197,7 @@ func TestASiteThatIsSlowerForGoodIsNotPinnedDown(t *testing.T) {
 func TestASlowDriftIsUsual(t *testing.T) {
 	a := newAnswers(limit.HealthOptions{Max: 60, Min: 4})
 	for d := 300 * ms; d < 6*time.Second; d += 30 * ms { // twice in 30 minutes at first
-		if least, _ := a.come(3*time.Minute, d, 10); least != 60 {
+		if least := a.come(3*time.Minute, d, 10); least != 60 {
 			t.Fatalf("at %v it gets %d", d, least)
 		}
 	}
@@ -207,7 +206,7 @@ func TestASlowDriftIsUsual(t *testing.T) {
 func TestLatencyThatIsNeverTooMuch(t *testing.T) {
 	a := newAnswers(limit.HealthOptions{Max: 60})
 	a.come(time.Hour, 20*ms, 20)
-	if least, _ := a.come(time.Minute, limit.DefaultFloor-ms, 20); least != 60 {
+	if least := a.come(time.Minute, limit.DefaultFloor-ms, 20); least != 60 {
 		t.Errorf("below the floor it gets %d", least)
 	}
 	a.come(10*time.Minute, 20*ms, 20)
@@ -216,13 +215,13 @@ func TestLatencyThatIsNeverTooMuch(t *testing.T) {
 	a.now = a.now.Add(24 * time.Hour)
 	a.come(time.Second, 2*time.Second, 1)
 	// Uploads say nothing.
-	if least, _ := a.come(time.Minute, 0, 20); least != 60 {
+	if least := a.come(time.Minute, 0, 20); least != 60 {
 		t.Errorf("after two slow calls it gets %d", least)
 	}
 	// Nor do the first calls, when nothing is known.
 	b := newAnswers(limit.HealthOptions{Max: 60})
 	b.come(time.Second, 10*ms, 4)
-	if least, _ := b.come(8*time.Second, 2*time.Second, 10); least != 60 {
+	if least := b.come(8*time.Second, 2*time.Second, 10); least != 60 {
 		t.Errorf("a site that nothing is known of gets %d", least)
 	}
 }

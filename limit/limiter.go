@@ -346,6 +346,13 @@ func (l *Limiter) Update(o Options) {
 	l.change(func(t time.Time) {
 		l.opts = o
 		l.bucket.set(t, o.Rate, o.Burst)
+		for i := range l.queues {
+			for e := l.queues[i].list.Front(); e != nil; e = e.Next() {
+				if w, ok := e.Value.(*waiter); ok {
+					w.wake() // its deadline may have moved
+				}
+			}
+		}
 	})
 }
 
@@ -371,13 +378,6 @@ func (l *Limiter) change(f func(t time.Time)) {
 	l.unreserve(t)
 	f(t)
 	l.pump(t)
-	for i := range l.queues {
-		for e := l.queues[i].list.Front(); e != nil; e = e.Next() {
-			if w, ok := e.Value.(*waiter); ok {
-				w.wake() // its deadline may have moved
-			}
-		}
-	}
 }
 
 // Stats is how many calls are let through and not released, and how many are

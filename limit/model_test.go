@@ -19,8 +19,8 @@ const (
 	tick      = 10 * time.Microsecond
 	parts     = 10_000 // of a token: one a tick is 10 tokens per second
 	tickRate  = 10.0
-	modelAsks = 600 // events of one run
-	modelRuns = 16
+	modelAsks = 400 // events of one run
+	modelRuns = 12
 	// Events are apart from each other, and from when tokens come and holds end,
 	// by a few ticks at least: what happens at the same instant has no order.
 	apart = 6
@@ -400,7 +400,7 @@ func runModel(t *testing.T, seed uint64) {
 		for at <= w.m.now || w.rng.IntN(3) == 0 {
 			at += parts / 2
 		}
-		pause(w.t0.Add(time.Duration(at) * tick).Sub(time.Now()))
+		pause(time.Until(w.t0.Add(time.Duration(at) * tick)))
 		synctest.Wait()
 		w.m.until(at)
 		w.event(id, changes)
@@ -408,7 +408,7 @@ func runModel(t *testing.T, seed uint64) {
 	}
 	for len(w.m.running) > 0 || w.m.first() != nil {
 		at := w.m.now + parts + apart
-		pause(w.t0.Add(time.Duration(at) * tick).Sub(time.Now()))
+		pause(time.Until(w.t0.Add(time.Duration(at) * tick)))
 		synctest.Wait()
 		w.m.until(at)
 		w.end(false)
