@@ -95,19 +95,22 @@ func TestASlowBrakeHoldsAndThenRefuses(t *testing.T) {
 }
 
 func TestWhoWaitsWhenABrakeEndsOrIsLiftedGoes(t *testing.T) {
-	for name, end := range map[string]func(*limit.Brakes){
-		"ends":     func(*limit.Brakes) {},
-		"lifted":   func(s *limit.Brakes) { s.Lift(limit.ScopeScript, "pub") },
-		"replaced": func(s *limit.Brakes) { s.Replace(nil) },
+	for name, c := range map[string]struct {
+		on  time.Duration
+		end func(*limit.Brakes)
+	}{
+		"ends":     {5 * time.Second, func(*limit.Brakes) {}},
+		"lifted":   {time.Hour, func(s *limit.Brakes) { s.Lift(limit.ScopeScript, "pub") }},
+		"replaced": {time.Hour, func(s *limit.Brakes) { s.Replace(nil) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var s limit.Brakes
-				mustSet(t, &s, brake(limit.ScopeScript, "pub", 0.1, 5*time.Second))
+				mustSet(t, &s, brake(limit.ScopeScript, "pub", 0.1, c.on))
 				st := s.Stage("pub", "anna")
 				mustTake(t, st).Release()
 				var wg sync.WaitGroup
-				for range 2 {
+				for range 2 { // due in 10 s and 20 s
 					wg.Go(func() {
 						g, err := st.Take(t.Context(), limit.Ask{})
 						if err != nil || g.Held != 5*time.Second {
@@ -117,7 +120,7 @@ func TestWhoWaitsWhenABrakeEndsOrIsLiftedGoes(t *testing.T) {
 					})
 				}
 				pause(5 * time.Second)
-				end(&s)
+				c.end(&s)
 				wg.Wait()
 				if s.Stage("pub", "anna") != nil {
 					t.Error("still on")

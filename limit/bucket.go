@@ -13,7 +13,7 @@ const grain = 1e-6
 type bucket struct {
 	rate   float64 // tokens per second
 	burst  int
-	tokens float64 // at the time at; negative is debt
+	tokens float64 // at the time at, or more than fit; negative is debt
 	at     time.Time
 }
 
@@ -36,14 +36,14 @@ func (b *bucket) advance(t time.Time) {
 	}
 }
 
-// add gives n tokens at t, up to a full bucket; it takes them if n is negative,
-// whether they are there or not.
+// add gives n tokens at t, of which a full bucket spills some; it takes them if
+// n is negative, whether they are there or not.
 func (b *bucket) add(t time.Time, n int) {
 	if b.rate == 0 {
 		return
 	}
 	b.advance(t)
-	b.tokens = min(b.tokens+float64(n), float64(b.burst))
+	b.tokens += float64(n)
 }
 
 // due is when there will be n tokens, t if there are. n is at most the burst.
@@ -59,9 +59,8 @@ func (b *bucket) due(t time.Time, n int) time.Time {
 // fill first, a narrower one spills. One that wasn't limited starts full.
 func (b *bucket) set(t time.Time, rate float64, burst int) {
 	b.advance(t)
-	full := float64(burst)
 	if b.rate == 0 {
-		b.tokens = full
+		b.tokens = float64(burst)
 	}
-	b.rate, b.burst, b.tokens = rate, burst, min(b.tokens, full)
+	b.rate, b.burst = rate, burst
 }

@@ -89,6 +89,21 @@ func TestCallersForWhomThereIsNoRoomShareABudget(t *testing.T) {
 	})
 }
 
+func TestUpdateOfCallersWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := limit.NewCallers(limit.Options{Rate: 1, Burst: 1})
+		for i := range limit.MaxCallers {
+			mustTake(t, c.Get(fmt.Sprint("caller", i))).Release()
+		}
+		mustTake(t, c.Get("late")).Release()
+		c.Update(limit.Options{Rate: 0.001, Burst: 1})
+		pause(time.Minute)
+		if _, err := take(t, c.Get("late")); err == nil {
+			t.Error("those without room have the old options")
+		}
+	})
+}
+
 func TestUpdateOfCallersKeepsWhatIsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := limit.NewCallers(limit.Options{Rate: 1, Burst: 2, InFlight: 2})

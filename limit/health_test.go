@@ -164,6 +164,10 @@ func TestRisingLatencyAloneShrinks(t *testing.T) {
 	if least := a.come(time.Minute, 550*ms, 20); least != 60 {
 		t.Errorf("a little slower it gets %d", least)
 	}
+	before := a.come(12*time.Second, 2*time.Second, 20)
+	if least := a.come(time.Minute, 0, 20); least != before || before == 60 {
+		t.Errorf("uploads, which say nothing of latency, made %d of %d", least, before)
+	}
 	least := a.come(time.Minute, 2*time.Second, 20)
 	why, at := a.h.Last()
 	if least > 20 || least < 4 || why != limit.HealthSlow || at.IsZero() {
@@ -242,6 +246,25 @@ func TestOneBlipIsOneStep(t *testing.T) {
 	}
 	if n := h.Observe(now, true, time.Second); n != 29 {
 		t.Errorf("after a new one it gets %d, want 29", n)
+	}
+}
+
+func TestHealthGrowsWithWhatIsAskedOfASite(t *testing.T) {
+	a := newAnswers(limit.HealthOptions{Max: 60, Min: 4})
+	a.now = a.now.Add(time.Second)
+	a.h.Observe(a.now, true, ms)
+	a.come(41*time.Second, 100*ms, 1)
+	if n := a.h.Limit(); n != 42 {
+		t.Errorf("41 calls made %d of 42", n)
+	}
+	a.come(time.Second, 100*ms, 1)
+	if n := a.h.Limit(); n != 43 {
+		t.Errorf("42 calls made %d of 42", n)
+	}
+	// However many come, it is one more in a second.
+	a.come(5*time.Second, 100*ms, 1000)
+	if n := a.h.Limit(); n != 48 {
+		t.Errorf("5 s later it gets %d, want 48", n)
 	}
 }
 

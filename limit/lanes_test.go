@@ -91,6 +91,19 @@ func TestInteractiveThatHangsUpGivesTheTurnBack(t *testing.T) {
 	})
 }
 
+func TestInteractivePaysForRefusalsBeforeIt(t *testing.T) {
+	bubble(t, limit.Options{Rate: 10, Burst: 5}, func(q *line) {
+		q.spend(5)
+		q.farm("batch", 5)
+		pause(350 * ms)
+		q.l.Charge(3) // of the 3.5 tokens that are there
+		q.artist("artist", 1)
+		q.wg.Wait()
+		q.went("artist", 400*ms)
+		q.went("batch", 900*ms)
+	})
+}
+
 func TestInteractiveGetsTheNextSlot(t *testing.T) {
 	bubble(t, limit.Options{InFlight: 1}, func(q *line) {
 		q.call(q.t.Context(), "slow", 1, time.Second)

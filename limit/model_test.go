@@ -285,7 +285,7 @@ func (w *twin) event(id int, changes bool) {
 			w.m.hangUp(c)
 		}
 	case n < 92:
-		cost := 1 + w.rng.IntN(4)
+		cost := 1 + w.rng.IntN(4)*w.rng.IntN(4)
 		w.q.l.Charge(cost)
 		w.m.refusal(cost)
 	case n < 96:
