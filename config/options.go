@@ -98,9 +98,9 @@ func (r *reading) give(o *options, rules []policy.Rule) {
 		if word := n.key.text; !used[word] {
 			r.error(n.key.place, word+" does nothing for "+verbs(rules), map[string]string{
 				"max_rows":  "it bounds the rows of a page: write it beside read",
-				"max_batch": "it bounds the parts of a batch: write it beside create, update, delete or revive",
-				"cache":     "answers are kept for read, schema, schedule and preferences only",
-				"coalesce":  "calls share an answer for read, schema, schedule and preferences only",
+				"max_batch": "it bounds the parts of a batch: write it beside create, update, delete, revive, read or link",
+				"cache":     "answers are kept for read, presets, schema, schedule, preferences and license_info only",
+				"coalesce":  "calls share an answer for read, presets, schema, schedule, preferences and license_info only",
 			}[word])
 		}
 	}
@@ -128,14 +128,14 @@ func verbs(rules []policy.Rule) string {
 	return out
 }
 
-// batched says whether a verb's calls can be parts of a batch.
+// batched says whether parts of a batch may need a verb.
 func batched(verb string) bool {
-	return slices.Contains([]string{"create", "update", "delete", "revive"}, verb)
+	return slices.Contains([]string{"create", "update", "delete", "revive", "read", "link"}, verb)
 }
 
-// shareable says whether the answers to a verb's calls may be shared.
+// shareable says whether an answer may be shared where a verb has a hand in it.
 func shareable(verb string) bool {
-	return slices.Contains([]string{"read", "schema", "schedule", "preferences"}, verb)
+	return slices.Contains([]string{"read", "presets", "schema", "schedule", "preferences", "license_info"}, verb)
 }
 
 // condition reads a condition in CEL and compiles it.
@@ -156,7 +156,9 @@ func (r *reading) condition(dst **policy.Condition, n *node) {
 func (r *reading) projects(n *node, deny bool) *policy.Projects {
 	p := &policy.Projects{}
 	if n.kind != kindMap {
-		r.ids(&p.IDs)(n)
+		if r.ids(&p.IDs)(n); len(p.IDs) == 0 {
+			return nil
+		}
 		return p
 	}
 	var lookup, filter string
@@ -170,7 +172,10 @@ func (r *reading) projects(n *node, deny bool) *policy.Projects {
 			r.error(f.key.place, word+" in a deny rule", "a deny takes ids only: what is not shown to lie elsewhere is denied")
 		}
 	}
-	p.Lookup, p.AddFilter = lookup != "", filter != ""
+	if len(p.IDs) == 0 {
+		return nil // what is wrong there has been said
+	}
+	p.Lookup, p.AddFilter = lookup != "" && !deny, filter != "" && !deny
 	return p
 }
 
