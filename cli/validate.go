@@ -82,25 +82,22 @@ func limitInWords(l *config.Limit) string {
 // before all: it is to be chosen, not found out.
 func sharedInWords(s *config.Shared) string {
 	var b strings.Builder
-	line := func(head, format string, args ...any) {
-		fmt.Fprintf(&b, "%-5s %-16s %s\n", head, s.Name, fmt.Sprintf(format, args...))
+	line := func(head, name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-5s %-16s %s\n", head, name, fmt.Sprintf(format, args...))
 	}
-	line("fleet", "%g calls/s of all proxies together; beyond it at most one lease each, %s: with %s, %s once",
-		s.Rate, plural(s.Lease, "call"), proxies(s.Proxies), plural(s.Overshoot, "call"))
-	line("", "while Redis is away, a proxy has 1/%d of it: one call every %s, also where it is the only busy one", s.Proxies, s.Every)
+	n := "1 proxy"
+	if s.Proxies > 1 {
+		n = fmt.Sprintf("%d proxies", s.Proxies)
+	}
+	line("fleet", s.Name, "%g calls/s of all proxies together; each leases up to %s, so that %s may be %s beyond it, once",
+		s.Rate, plural(s.Lease, "call"), n, plural(s.Overshoot, "call"))
+	line("", "", "Redis away: a proxy has 1/%d, one call every %s and %s at once, also where it is the only busy one",
+		s.Proxies, s.Every, plural(s.AtOnce, "call"))
 	if s.MaxHold > 0 && s.Every > s.MaxHold {
-		line("", "    that is longer than max_hold (%s): of calls that come together, all but the first are refused then", s.MaxHold)
+		line("", "", "            that is longer than max_hold (%s): most calls that come together are refused then", s.MaxHold)
 	}
-	line("", "    %s then make %.4g calls/s together, %d make %.4g, and each may begin with one at once",
-		proxies(s.Proxies), float64(s.Proxies)*s.Alone, 2*s.Proxies, 2*float64(s.Proxies)*s.Alone)
+	line("", "", "            %s make %.4g calls/s together, after %d at once; %d make %.4g", n, float64(s.Proxies)*s.Alone, s.Proxies*s.AtOnce, 2*s.Proxies, 2*float64(s.Proxies)*s.Alone)
 	return b.String()
-}
-
-func proxies(n int) string {
-	if n == 1 {
-		return "1 proxy"
-	}
-	return fmt.Sprintf("%d proxies", n)
 }
 
 func longestWait(l *config.Limit) time.Duration {
@@ -122,6 +119,7 @@ func (c *commands) validateJSON(cfg *config.Config, ds []config.Diagnostic) erro
 		Proxies   int     `json:"proxies"`
 		Alone     float64 `json:"alone_per_second"`
 		Every     float64 `json:"alone_every_seconds"`
+		AtOnce    int     `json:"alone_at_once"`
 		Together  float64 `json:"all_per_second"`
 		Lease     int     `json:"lease"`
 		Overshoot int     `json:"overshoot"`
@@ -141,7 +139,7 @@ func (c *commands) validateJSON(cfg *config.Config, ds []config.Diagnostic) erro
 			out.Scripts = append(out.Scripts, script{cfg.Scripts[i].Name, l.Rate, l.Burst, longestWait(l).Seconds(), l.MaxHold.Seconds()})
 		}
 		for _, s := range cfg.Shared() {
-			out.Fleet = append(out.Fleet, shared{s.Name, s.Rate, s.Proxies, s.Alone, s.Every.Seconds(), s.Alone * float64(s.Proxies), s.Lease, s.Overshoot})
+			out.Fleet = append(out.Fleet, shared{s.Name, s.Rate, s.Proxies, s.Alone, s.Every.Seconds(), s.AtOnce, s.Alone * float64(s.Proxies), s.Lease, s.Overshoot})
 		}
 	}
 	if err := json.NewEncoder(c.out).Encode(out); err != nil {

@@ -11,19 +11,19 @@ import (
 func TestWhatASharedBudgetMeans(t *testing.T) {
 	c := &config.Config{
 		Limits: config.Limits{
-			Site:  config.Budget{Rate: 120},
+			Site:  config.Budget{Rate: 120, Burst: 120},
 			Fleet: &config.Fleet{Share: 1.0 / 800, Lease: 2 * time.Second},
 		},
 		Scripts: []config.Script{
-			{Name: "farm", Limit: config.Limit{Rate: 2, Fleet: 40, MaxHold: 20 * time.Second}},
-			{Name: "own", Limit: config.Limit{Rate: 20}},
-			{Name: "few", Limit: config.Limit{Rate: 1, Fleet: 5, MaxHold: 2 * time.Second}},
+			{Name: "farm", Limit: config.Limit{Rate: 2, Burst: 20, Fleet: 40, MaxHold: 20 * time.Second}},
+			{Name: "own", Limit: config.Limit{Rate: 20, Burst: 20}},
+			{Name: "few", Limit: config.Limit{Rate: 1, Burst: 1, Fleet: 0.5, MaxHold: 2 * time.Second}},
 		},
 	}
 	want := []config.Shared{
-		{Name: "site", Rate: 120, Proxies: 800, Alone: 0.15, Every: 6667 * time.Millisecond, Lease: 1, Overshoot: 800},
-		{Name: "farm", Rate: 40, Proxies: 800, Alone: 0.05, Every: 20 * time.Second, Lease: 1, Overshoot: 800, MaxHold: 20 * time.Second},
-		{Name: "few", Rate: 5, Proxies: 800, Alone: 0.00625, Every: 160 * time.Second, Lease: 1, Overshoot: 800, MaxHold: 2 * time.Second},
+		{Name: "site", Rate: 120, Burst: 120, Proxies: 800, Alone: 0.15, Every: 6667 * time.Millisecond, AtOnce: 1, Lease: 30, Overshoot: 600},
+		{Name: "farm", Rate: 40, Burst: 40, Proxies: 800, Alone: 0.05, Every: 20 * time.Second, AtOnce: 1, Lease: 10, Overshoot: 200, MaxHold: 20 * time.Second},
+		{Name: "few", Rate: 0.5, Burst: 1, Proxies: 800, Alone: 0.000625, Every: 1600 * time.Second, AtOnce: 1, Lease: 1, Overshoot: 3, MaxHold: 2 * time.Second},
 	}
 	got := c.Shared()
 	if len(got) != len(want) {
@@ -35,7 +35,7 @@ func TestWhatASharedBudgetMeans(t *testing.T) {
 		}
 	}
 	c.Limits.Fleet.Share = 1.0 / 8
-	if s := c.Shared()[1]; s.Lease != 10 || s.Overshoot != 80 || s.Every != 200*time.Millisecond {
+	if s := c.Shared()[1]; s.AtOnce != 5 || s.Lease != 10 || s.Overshoot != 80 || s.Every != 200*time.Millisecond {
 		t.Errorf("of eight: %+v", s)
 	}
 	c.Limits.Fleet = nil

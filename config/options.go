@@ -17,6 +17,9 @@ const (
 	MaxBatch    = 65536     // max_batch: no call has more parts
 	MaxCache    = time.Hour // what changes more rarely than that is cheap to ask for again
 	minCache    = time.Second
+	// maxConditions is how many different conditions one file may have: each takes
+	// a tenth of a millisecond, and some memory, to compile.
+	maxConditions = 2000
 )
 
 // options are what stands in a rule beside its verbs, and holds for all of them
@@ -138,10 +141,18 @@ func shareable(verb string) bool {
 	return slices.Contains([]string{"read", "presets", "schema", "schedule", "preferences", "license_info"}, verb)
 }
 
-// condition reads a condition in CEL and compiles it.
+// condition reads a condition in CEL and compiles it, each text once.
 func (r *reading) condition(dst **policy.Condition, n *node) {
 	var text string
 	if r.text(&text)(n); text == "" {
+		return
+	}
+	if c := r.conditions[text]; c != nil {
+		*dst = c
+		return
+	}
+	if len(r.conditions) == maxConditions {
+		r.value(n, fmt.Sprintf("the file has more than %d different conditions", maxConditions), "")
 		return
 	}
 	c, err := policy.NewCondition(text)
@@ -149,6 +160,10 @@ func (r *reading) condition(dst **policy.Condition, n *node) {
 		r.value(n, err.Error(), "docs/rules.md lists what a condition may look at")
 		return
 	}
+	if r.conditions == nil {
+		r.conditions = map[string]*policy.Condition{}
+	}
+	r.conditions[text] = c
 	*dst = c
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"stagedoor/policy"
 )
 
 // reading is one pass over one file.
@@ -22,7 +24,8 @@ type reading struct {
 	now   time.Time
 	open  Snapshots // nil: nothing is known of the site's schema
 
-	coverWork int // what is left of maxCoverWork
+	coverWork  int // what is left of maxCoverWork
+	conditions map[string]*policy.Condition
 
 	wideAt  int // the line that wide is, from 1
 	wide    []rune
