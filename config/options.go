@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"stagedoor/policy"
@@ -124,11 +125,11 @@ func (r *reading) cachedEvents(o *options, rules []policy.Rule) {
 }
 
 func verbs(rules []policy.Rule) string {
-	out := rules[0].Verb
-	for i := range rules[1:] {
-		out += ", " + rules[i+1].Verb
+	out := make([]string, len(rules))
+	for i := range rules {
+		out[i] = rules[i].Verb
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 // batched says whether parts of a batch may need a verb.

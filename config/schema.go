@@ -156,7 +156,7 @@ func (r *reading) targetAgainst(k *known, set *ruleSet, rule *policy.Rule, t pol
 	if !flow.IsTypeName(t.Type) || unlisted(t.Type) {
 		return // a word, or nothing that schema_read tells of
 	}
-	typ, ok := t.Type, true
+	typ := t.Type
 	if set.deny { // which fold case
 		typ = k.folded[strings.ToLower(typ)]
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // aSite is what a site has, pulled so many days ago.
-func aSite(days int, more ...string) *schema.Snapshot {
+func aSite(days int) *schema.Snapshot {
 	fields := func(names ...string) schema.Type {
 		t := schema.Type{Fields: map[string]schema.Field{}}
 		for _, n := range names {
@@ -29,9 +29,6 @@ func aSite(days int, more ...string) *schema.Snapshot {
 			"Version": fields("code", "project", "sg_status_list", "sg_path_to_movie"), "CustomEntity01": fields("code"),
 			"Attachment": fields("this_file"),
 		},
-	}
-	for _, typ := range more {
-		s.Types[typ] = fields()
 	}
 	return s
 }

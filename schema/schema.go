@@ -143,19 +143,26 @@ func (s *Snapshot) check() error {
 		}
 		fields += len(t.Fields)
 		for name, f := range t.Fields {
-			if !flow.IsName(name) || len(name) > maxName || !flow.IsName(f.DataType) || len(f.DataType) > maxName {
-				return fmt.Errorf("a field of %s, or its data type, has a name that is none", typ)
-			}
 			links += len(f.ValidTypes)
-			for _, v := range f.ValidTypes {
-				if !flow.IsTypeName(v) || len(v) > maxName {
-					return fmt.Errorf("%s.%s links to what is no type", typ, name)
-				}
+			if err := f.check(typ, name); err != nil {
+				return err
 			}
 		}
 	}
 	if fields > MaxFields || links > MaxLinks {
 		return fmt.Errorf("more than %d fields, or %d links", MaxFields, MaxLinks)
+	}
+	return nil
+}
+
+func (f Field) check(typ, name string) error {
+	if !flow.IsName(name) || len(name) > maxName || !flow.IsName(f.DataType) || len(f.DataType) > maxName {
+		return fmt.Errorf("a field of %s, or its data type, has a name that is none", typ)
+	}
+	for _, v := range f.ValidTypes {
+		if !flow.IsTypeName(v) || len(v) > maxName {
+			return fmt.Errorf("%s.%s links to what is no type", typ, name)
+		}
 	}
 	return nil
 }

@@ -138,7 +138,9 @@ func TestAnAnswerThatIsNoSchemaIsRefused(t *testing.T) {
 }
 
 func TestChanges(t *testing.T) {
-	field := func(kind string, links ...string) schema.Field { return schema.Field{DataType: kind, ValidTypes: links} }
+	field := func(kind string, links ...string) schema.Field {
+		return schema.Field{DataType: kind, ValidTypes: links}
+	}
 	before := &schema.Snapshot{Types: map[string]schema.Type{
 		"Shot":  {Fields: map[string]schema.Field{"code": field("text"), "sg_gone": field("number"), "sg_link": field("entity", "Asset")}},
 		"Scene": {Fields: map[string]schema.Field{"code": field("text")}},
