@@ -13,11 +13,10 @@ import (
 
 // Bounds of the options of a rule.
 const (
-	MaxProjects = 1000      // projects that one rule names
-	MaxRows     = 100_000   // max_rows; the site's own pages are far smaller
-	MaxBatch    = 65536     // max_batch: no call has more parts
-	MaxCache    = time.Hour // what changes more rarely than that is cheap to ask for again
-	minCache    = time.Second
+	MaxRows  = 100_000   // max_rows; the site's own pages are far smaller
+	MaxBatch = 65536     // max_batch: no call has more parts
+	MaxCache = time.Hour // what changes more rarely than that is cheap to ask for again
+	minCache = time.Second
 	// maxConditions is how many different conditions one file may have: each takes
 	// a tenth of a millisecond, and some memory, to compile.
 	maxConditions = 2000
@@ -205,8 +204,8 @@ func (r *reading) ids(dst *[]int64) reader {
 		case len(items) == 0:
 			r.value(n, "no project: this rule can never match", "name projects by id, or remove the line")
 			return
-		case len(items) > MaxProjects:
-			r.value(n, fmt.Sprintf("more than %d projects", MaxProjects), "")
+		case len(items) > policy.MaxProjects:
+			r.value(n, fmt.Sprintf("more than %d projects", policy.MaxProjects), "")
 			return
 		}
 		seen := map[int64]bool{}

@@ -178,6 +178,9 @@ func (r *reading) join(s *Script, pos *scriptPos) int {
 		s.Roles = append(s.Roles, o.name)
 		s.Allow, s.Deny = append(s.Allow, o.allow.rules...), append(s.Deny, o.deny.rules...)
 	}
+	for _, p := range (&policy.Script{Rules: s.Allow, Deny: s.Deny}).Problems() {
+		r.error(pos.node.key.place, s.Name+" has "+p.Msg, p.Hint)
+	}
 	n := countTargets(s.Allow) + countTargets(s.Deny)
 	switch {
 	case len(roles) == 0:

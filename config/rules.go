@@ -45,8 +45,12 @@ func (r *reading) ruleList(set *ruleSet, n *node) {
 		set.rules, set.pos = nil, nil
 		return
 	}
+	ask := (*policy.Rule).Problems
+	if set.deny {
+		ask = (*policy.Rule).DenyProblems
+	}
 	for i := range set.rules {
-		set.bad = r.problems(&set.rules[i], set.pos[i]) || set.bad
+		set.bad = r.problems(ask, &set.rules[i], set.pos[i]) || set.bad
 	}
 	if !set.bad {
 		r.covered(set)
@@ -203,8 +207,8 @@ func (r *reading) typeFields(n *node, rule *policy.Rule, p *rulePos) {
 }
 
 // problems asks the policy what is wrong with a rule, and says where.
-func (r *reading) problems(rule *policy.Rule, p rulePos) bool {
-	ps := rule.Problems()
+func (r *reading) problems(ask func(*policy.Rule) []policy.Problem, rule *policy.Rule, p rulePos) bool {
+	ps := ask(rule)
 	for _, pr := range ps {
 		at, hint := p.verb, pr.Hint
 		if pr.Target >= 0 && pr.Target < len(p.targets) {

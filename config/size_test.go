@@ -101,3 +101,36 @@ func BenchmarkParseTenThousandRules(b *testing.B) {
 		}
 	}
 }
+
+func TestProjectsAndConditionsOfAScriptAreBounded(t *testing.T) {
+	for name, rule := range map[string]func(int) string{
+		"more than 255 projects in the rules of one script":  func(i int) string { return fmt.Sprintf("{read: T%d, projects: [%d]}", i, i+1) },
+		"more than 64 conditions in the rules of one script": func(i int) string { return fmt.Sprintf("{read: T%d, where: call.parts < 5}", i) },
+		"more than 255 projects":                             func(int) string { return "{read: T, projects: [1" + many(2, 300) + "]}" },
+		"more than 2000 different conditions":                func(i int) string { return fmt.Sprintf("{read: T%d, where: call.parts < %d}", i, i) },
+	} {
+		n := 300
+		switch {
+		case strings.Contains(name, "different"):
+			n = 2001
+		case !strings.Contains(name, "of one script"):
+			n = 1
+		}
+		if c, ds := config.Parse("stagedoor.yaml", rulesOf(n, rule)); c != nil || !strings.Contains(config.Format(ds), name) {
+			t.Errorf("%s: %.300s", name, config.Format(ds))
+		}
+	}
+	// Not in one script, and not one by one.
+	if c, ds := config.Parse("stagedoor.yaml", rulesOf(255, func(i int) string { return fmt.Sprintf("{read: T%d, projects: [%d]}", i, i+1) })); c == nil {
+		t.Errorf("255: %.300s", config.Format(ds))
+	}
+}
+
+// many are the numbers between two, with commas before them.
+func many(from, to int) string {
+	var b strings.Builder
+	for i := from; i <= to; i++ {
+		fmt.Fprintf(&b, ", %d", i)
+	}
+	return b.String()
+}
