@@ -26,6 +26,13 @@ const (
 	// minShift is the shortest time that a call which was put off waits before it
 	// asks again.
 	minShift = 10 * time.Millisecond
+	// askAgain is how long Redis's word that there is nothing is taken for calls
+	// that come later: 1 s. Then it is asked again, as others may have given back.
+	askAgain = time.Second
+	// maxBursts bounds what one call can cost: a dearer one is charged as this many
+	// bursts. It also bounds how deep a budget can be in debt, and so for how long
+	// it can be blocked by what another wrote into its key.
+	maxBursts = 64
 	// maxCost is limit's: a dearer call is charged as this many.
 	maxCost = 1 << 20
 	lanes   = 2
@@ -102,8 +109,9 @@ type lane struct {
 	costs  int       // of them all
 	asking bool      // an operation is under way
 	due    *promise  // tokens that are ours later; nil is none
-	// earliest is when a call that asks now could be let through, Redis said.
-	earliest time.Time
+	// earliest is when a call that asks now could be let through, Redis said; until
+	// heed it isn't asked again for a call that can't wait so long.
+	earliest, heed time.Time
 }
 
 // promise is tokens that may be used in a while.
@@ -161,6 +169,9 @@ func (b *Budget) Update(o limit.Options) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opts, b.max = o, MaxLease(o, b.f.opts.Lease)
+	for i := range b.lane {
+		b.lane[i].heed = time.Time{}
+	}
 	if o.Rate == 0 {
 		b.freeAll(letThrough)
 	}
@@ -183,11 +194,11 @@ func (b *Budget) Take(ctx context.Context, a limit.Ask) (limit.Grant, error) {
 	if err := ctx.Err(); err != nil {
 		return limit.Grant{}, err
 	}
-	cost := min(max(a.Cost, 1), maxCost)
 	if int(a.Lane) >= lanes {
 		a.Lane = limit.Farm
 	}
 	b.mu.Lock()
+	cost := min(max(a.Cost, 1), maxCost, maxBursts*b.opts.Burst)
 	if b.opts.Rate == 0 {
 		b.mu.Unlock()
 		return limit.Lent(b, 0, 0), nil
@@ -249,8 +260,7 @@ func (b *Budget) enqueue(a limit.Ask, cost int) (*waiter, error) {
 	switch {
 	case b.ahead(a.Lane) >= max(b.opts.MaxQueue, 1):
 		return nil, &limit.Refused{Reason: limit.ReasonQueueFull, RetryAfter: retry}
-	case l.earliest.After(now.Add(hold)):
-		// Redis said so a moment ago, and is not asked by each call again.
+	case now.Before(l.heed) && l.earliest.After(now.Add(hold)):
 		return nil, &limit.Refused{Reason: limit.ReasonMaxHold, RetryAfter: retry}
 	}
 	w := &waiter{cost: cost, hold: hold, arrived: now, done: make(chan outcome, 1)}
@@ -511,7 +521,7 @@ func (b *Budget) got(l limit.Lane, q question, a answer, ends time.Time) {
 	now := time.Now()
 	switch {
 	case a.given < 0:
-		ln.earliest = now.Add(a.wait)
+		ln.earliest, ln.heed = now.Add(a.wait), now.Add(min(a.wait, askAgain))
 		b.refuse(l, now, retryAfter(a.wait))
 	case a.given == 0:
 		if q.more > 0 {

@@ -31,8 +31,7 @@ const (
 	// bufferSize is that of a connection, each way, in bytes: what goes over it is
 	// short, and Redis has one for every proxy.
 	bufferSize = 4 << 10
-	// maxAhead bounds how far ahead a call may be promised tokens, and with it how
-	// long a budget can be blocked by what another wrote into its key: 1 min.
+	// maxAhead bounds how far ahead a call may be promised tokens: 1 min.
 	maxAhead = time.Minute
 )
 
@@ -158,7 +157,7 @@ func (c *client) ask(ctx context.Context, key string, q question) (answer, error
 	}
 	out, err := c.lease.Run(ctx, c.redis, []string{key},
 		strconv.FormatFloat(q.rate, 'g', -1, 64), q.burst, q.need, q.want, q.more,
-		min(q.hold, maxAhead).Microseconds(), fast, q.back, q.owed, maxAhead.Microseconds()).Int64Slice()
+		min(q.hold, maxAhead).Microseconds(), fast, q.back, q.owed, deepest(q).Microseconds()).Int64Slice()
 	if err != nil {
 		return answer{}, err
 	}
@@ -173,11 +172,18 @@ func (c *client) ask(ctx context.Context, key string, q question) (answer, error
 	return a, nil
 }
 
-// longestWait is the longest wait that the script can answer: what is promised
-// already, and what the question itself takes.
-func longestWait(q question) time.Duration {
-	s := 2*float64(q.burst+q.need+q.owed+1)/q.rate + 2*maxAhead.Seconds()
-	return time.Duration(min(s, (24*time.Hour).Seconds()) * float64(time.Second))
+// deepest is the longest that a budget can be used up in advance: what one dear
+// call leaves it in debt, and what is promised.
+func deepest(q question) time.Duration { return maxAhead + bursts(q, maxBursts) }
+
+// longestWait is the longest wait that the script can answer: the deepest debt,
+// and a full bucket, both ways, to come.
+func longestWait(q question) time.Duration { return deepest(q) + bursts(q, 4) }
+
+// bursts is how long n bursts of a budget take, within what a Duration holds.
+func bursts(q question, n float64) time.Duration {
+	const longest = 10 * 365 * 24 * time.Hour
+	return time.Duration(min(n*float64(q.burst)/q.rate, longest.Seconds()) * float64(time.Second))
 }
 
 // shift reads by how much the interactive lane has put off the others.

@@ -386,3 +386,8 @@ func TestProcessesWithSteppedClocks(t *testing.T) {
 		})
 	}
 }
+
+func sorted(at []int64) []int64 {
+	slices.Sort(at)
+	return at
+}
