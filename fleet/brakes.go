@@ -96,7 +96,7 @@ func (f *Fleet) LiftBrake(ctx context.Context, scope, name string) (bool, error)
 	}
 	left := f.left(scope + ":" + name)
 	had, err := f.writeBrake(ctx, scope+":"+name, lifted, max(left, liftedTime), "", "")
-	return had || left > 0 && err == nil, err
+	return err == nil && (had == 1 || had == 0 && left > 0), err
 }
 
 // left is how long a brake that this proxy knows has to go.
@@ -109,22 +109,23 @@ func (f *Fleet) left(field string) time.Duration {
 	return 0
 }
 
-func (f *Fleet) writeBrake(ctx context.Context, field, rate string, life time.Duration, by, why string) (bool, error) {
+// writeBrake says what Redis knew of the name; see setBrakeScript.
+func (f *Fleet) writeBrake(ctx context.Context, field, rate string, life time.Duration, by, why string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, OperationTimeout)
 	defer cancel()
 	n, err := f.client.setBrake.Run(ctx, f.client.redis, []string{f.brakesKey()},
 		field, rate, by, why, life.Milliseconds(), limit.MaxBrakes).Int()
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("%w: %w", ErrAway, err)
+		return 0, fmt.Errorf("%w: %w", ErrAway, err)
 	case n < 0:
-		return false, ErrTooManyBrakes
+		return 0, ErrTooManyBrakes
 	}
 	select {
 	case f.look <- struct{}{}: // to have it in force here at once
 	default:
 	}
-	return n > 0, nil
+	return n, nil
 }
 
 func (f *Fleet) brakesKey() string { return f.opts.Prefix + ":brakes" }

@@ -119,14 +119,16 @@ func runNode(orders string, in io.Reader, out io.Writer) error {
 
 // proxies is a fleet of processes on one budget.
 type proxies struct {
-	t     *testing.T
-	all   []*proxy
-	began time.Time
+	t   *testing.T
+	all []*proxy
+	// outages is how often each lost Redis, after end.
+	outages []uint64
 }
 
 type proxy struct {
 	cmd  *exec.Cmd
 	in   io.Closer
+	errs *notes
 	said chan nodeSaid
 }
 
@@ -138,7 +140,7 @@ func startProxies(t *testing.T, orders []node, within []string) *proxies {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxies{t: t, began: time.Now()}
+	p := &proxies{t: t}
 	for _, o := range orders {
 		text, err := json.Marshal(o)
 		if err != nil {
@@ -147,7 +149,9 @@ func startProxies(t *testing.T, orders []node, within []string) *proxies {
 		argv := append(slices.Clone(within), self)
 		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
 		cmd.Env = append(os.Environ(), nodeVariable+"="+string(text))
-		cmd.Stderr = os.Stderr
+		// Where go-redis would write, and what the race detector says.
+		errs := &notes{}
+		cmd.Stderr = errs
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +163,7 @@ func startProxies(t *testing.T, orders []node, within []string) *proxies {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		one := &proxy{cmd: cmd, in: in, said: make(chan nodeSaid, 1000)}
+		one := &proxy{cmd: cmd, in: in, errs: errs, said: make(chan nodeSaid, 1000)}
 		t.Cleanup(func() {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
@@ -218,7 +222,11 @@ func (p *proxies) end() []int64 {
 		if last.Status.Share == 0 {
 			p.t.Errorf("proxy %d ended without a word", i)
 		}
+		if err := one.cmd.Wait(); err != nil || one.errs.String() != "" {
+			p.t.Errorf("proxy %d: %v, and on stderr: %s", i, err, one.errs.String())
+		}
 		let = append(let, last.Let...)
+		p.outages = append(p.outages, last.Status.Outages)
 	}
 	slices.Sort(let)
 	return let

@@ -86,7 +86,8 @@ return {given, math.ceil(wait), math.ceil(shift)}
 // it hear of its end. The field without a name changes with every write. A
 // brake that is over is thrown out, and the hash ends with the last of them.
 //
-// Answered is whether that name had a brake, or -1: there are too many.
+// Answered is 1 where the name had a brake, 2 where it was lifted already, 0 where
+// nothing is known of it, and -1 where there are too many.
 const setBrakeScript = `
 local t = redis.call('TIME')
 local now = math.floor(t[1] * 1000 + t[2] / 1000)
@@ -108,7 +109,9 @@ for i = 1, #all, 2 do
     redis.call('HDEL', KEYS[1], all[i])
   elseif all[i] ~= field then
     others = others + 1
-  elseif was ~= 'lifted' then
+  elseif was == 'lifted' then
+    had = 2
+  else
     had = 1
     if rate == 'lifted' then life = math.max(life, ends - now) end
   end

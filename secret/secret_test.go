@@ -97,9 +97,10 @@ func TestSame(t *testing.T) {
 // TestRevealIsCalledWhereItMayBe holds the promise that a secret is opened in
 // one place: where the bytes of a call are built and an answer is searched. The
 // login to Vault is beside it: its client takes its own token as a string; and
-// so is the signing of handles, with a key that is no key of the site.
+// so are the signing of handles, with a key that is no key of the site, and the
+// connection to Redis, whose client takes its password as a string.
 func TestRevealIsCalledWhereItMayBe(t *testing.T) {
-	may := []string{"flow/", "handle/", "vault/login.go"}
+	may := []string{"flow/", "fleet/client.go", "handle/", "vault/login.go"}
 	seen := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -1,0 +1,9 @@
+package fleet
+
+import "stagedoor/limit"
+
+// ParseEntry reads a brake as it stands in Redis.
+func ParseEntry(field, raw string) (b limit.Brake, lifted bool, ends int64, err error) {
+	e, ends, err := parseEntry(field, raw)
+	return e.brake, e.lifted, ends, err
+}
