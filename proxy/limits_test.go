@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,25 +168,35 @@ func TestABrakeSaysWhoWhyAndUntilWhen(t *testing.T) {
 }
 
 func TestTheSitesHealthBoundsWhatIsInFlight(t *testing.T) {
-	health := limit.NewHealth(limit.HealthOptions{Max: 10, Min: 2})
-	sick := true
+	health := limit.NewHealth(limit.HealthOptions{Max: 2, Min: 1})
+	var sick atomic.Bool
+	inside, leave := make(chan struct{}, 1), make(chan struct{})
 	s := start(t, func(w http.ResponseWriter, r *http.Request) {
-		if sick {
+		if sick.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
+		inside <- struct{}{}
+		<-leave
 		answering(`{"results":1}`)(w, r)
 	}, with(func(st *proxy.State, _ *proxy.Script) {
-		st.Health, st.SiteLimiter = health, limit.New(limit.Options{InFlight: 10})
+		st.Health, st.SiteLimiter = health, limit.New(limit.Options{InFlight: 2, MaxHold: -1})
 	}))
+	sick.Store(true)
 	s.post(readShot)
-	if n := health.Limit(); n != 7 {
+	if n := health.Limit(); n != 1 {
 		t.Errorf("after a 503: %d in flight", n)
 	}
-	sick = false
-	s.post(readShot)
-	if n := health.Limit(); n < 2 || n >= 10 {
-		t.Errorf("after one good answer: %d in flight", n)
+	sick.Store(false)
+	first := make(chan result, 1)
+	go func() { first <- s.post(readShot) }()
+	<-inside
+	if got := s.post(readShot); refused(got) != string(proxy.RateLimit) {
+		t.Errorf("a second call went to a sick site: %+v", got)
+	}
+	close(leave)
+	if got := <-first; refused(got) != "" {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -352,14 +363,14 @@ func TestOnlyACallerWhomTheKernelNamesIsServed(t *testing.T) {
 // TestTheKernelIsAskedOnceForEachConnection: and for this process it says who
 // runs it.
 func TestTheKernelIsAskedOnceForEachConnection(t *testing.T) {
-	asked := 0
+	var asked atomic.Int32
 	s := start(t, answering(`{"results":1}`), func(st *proxy.State, l *proxy.Listener) {
 		asCaller()(st, l)
 		rules(rule("read: Shot", nil))(st, l)
 		st.Login = func(uint32) (string, bool) { return "me", true }
 	})
 	s.server.Ask(func(c net.Conn) (uint32, error) {
-		asked++
+		asked.Add(1)
 		return caller.Owner(c)
 	})
 	for range 3 {
@@ -367,7 +378,7 @@ func TestTheKernelIsAskedOnceForEachConnection(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 	}
-	if asked != 1 || s.audit.all()[0].Caller != "me" {
-		t.Errorf("asked %d times, %+v", asked, s.audit.all()[0])
+	if asked.Load() != 1 || s.audit.all()[0].Caller != "me" {
+		t.Errorf("asked %d times, %+v", asked.Load(), s.audit.all()[0])
 	}
 }
