@@ -25,14 +25,14 @@ func TestMain(m *testing.M) {
 		dial(addr)
 		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // dial connects, says so, and lets go of the connection when its input ends.
 func dial(addr string) {
-	c, err := net.Dial("tcp", addr) //nolint:noctx // a process of its own, which is killed at the end
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		os.Exit(1)
+		panic(err)
 	}
 	_, _ = os.Stdout.WriteString(c.LocalAddr().String() + "\n")
 	_, _ = io.Copy(io.Discard, os.Stdin)
@@ -48,7 +48,7 @@ func pair(t *testing.T, addr string) (accepted, other *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return accept(t, ln), c.(*net.TCPConn) //nolint:forcetypeassert // it is what tcp gives
+	return accept(t, ln), tcp(t, c)
 }
 
 func listen(t *testing.T, addr string) net.Listener {
@@ -68,7 +68,16 @@ func accept(t *testing.T, ln net.Listener) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return c.(*net.TCPConn) //nolint:forcetypeassert // it is what tcp gives
+	return tcp(t, c)
+}
+
+func tcp(t *testing.T, c net.Conn) *net.TCPConn {
+	t.Helper()
+	conn, ok := c.(*net.TCPConn)
+	if !ok {
+		t.Fatalf("a %T", c)
+	}
+	return conn
 }
 
 func TestTheOwnerOfAConnectionIsWhoMadeIt(t *testing.T) {
@@ -121,14 +130,14 @@ func TestAnotherUsersConnectionIsThatUsers(t *testing.T) {
 // program is this program where every user may run it.
 func program(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "owner")
+	dir, err := os.MkdirTemp("", "owner") //nolint:usetesting // the one of the test is closed to others
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "dialer")
 	b, err := os.ReadFile("/proc/self/exe")
-	if err = errors.Join(err, os.WriteFile(path, b, 0o755), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // others have to run it
+	if err = errors.Join(err, os.WriteFile(path, b, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -172,7 +181,7 @@ func TestAnotherConnectionFromTheSamePortIsNotTakenForIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c.(*net.TCPConn) //nolint:forcetypeassert // it is what tcp gives
+		return tcp(t, c)
 	}
 	first := dial()
 	old := accept(t, ln)

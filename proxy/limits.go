@@ -232,23 +232,23 @@ func plural(kind string) string {
 // and why.
 func (x *exchange) refuseBraked(b *limit.Braked) bool {
 	who := x.scriptName
-	if b.Brake.Scope == limit.ScopeCaller {
+	if b.Scope == limit.ScopeCaller {
 		who = "the caller " + shownCaller(x.caller)
 	}
 	what := "paused"
-	if b.Brake.Rate > 0 {
-		what = fmt.Sprintf("slowed to %v/s", b.Brake.Rate)
+	if b.Rate > 0 {
+		what = fmt.Sprintf("slowed to %v/s", b.Rate)
 	}
 	x.retryAfter, x.hold = max(time.Second, b.RetryAfter), b.Held
 	if x.hold > 0 {
 		x.p.cfg.Metrics.Held(x.scriptName, x.hold)
 	}
-	text := who + " is " + what + " until " + clock(x.p.cfg.Now(), b.Brake.Until)
-	if b.Brake.By != "" {
-		text += " by " + plainText(b.Brake.By)
+	text := who + " is " + what + " until " + clock(x.p.cfg.Now(), b.Until)
+	if b.By != "" {
+		text += " by " + plainText(b.By)
 	}
-	if b.Brake.Why != "" {
-		text += ": " + plainText(b.Brake.Why)
+	if b.Why != "" {
+		text += ": " + plainText(b.Why)
 	}
 	return x.refuse(Braked, text, "")
 }

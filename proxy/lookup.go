@@ -128,10 +128,15 @@ func (x *exchange) forgetMoved() {
 	if !x.call.Writes {
 		return
 	}
-	for _, c := range append([]flow.Call{*x.call}, x.call.Parts...) {
-		if len(c.Records) > 0 && (len(c.Into) > 0 || c.IntoOther || c.Group == flow.GroupDelete || c.Group == flow.GroupRevive) {
-			x.p.lookups.forget(x.st.Origin, c.Records)
-		}
+	x.forgetPart(x.call)
+	for i := range x.call.Parts {
+		x.forgetPart(&x.call.Parts[i])
+	}
+}
+
+func (x *exchange) forgetPart(c *flow.Call) {
+	if len(c.Records) > 0 && (len(c.Into) > 0 || c.IntoOther || c.Group == flow.GroupDelete || c.Group == flow.GroupRevive) {
+		x.p.lookups.forget(x.st.Origin, c.Records)
 	}
 }
 
@@ -174,6 +179,10 @@ func (x *exchange) projects(checks []policy.Check) (in map[flow.Record]int64, ok
 	var types []string // in the order of the call
 	for _, c := range checks {
 		r := c.Record
+		if r.Type == "Project" { // is its own
+			in[r] = r.ID
+			continue
+		}
 		if project, ok := x.p.lookups.get(whereabouts{x.st.Origin, r}, x.p.cfg.Now()); ok {
 			in[r] = project
 			continue
@@ -210,6 +219,8 @@ func (x *exchange) locate(typ string, ids []int64) (map[int64]int64, error) {
 	retired := x.call.Group == flow.GroupRevive
 	key := fmt.Sprintf("%q %q %q %v %v", x.st.Origin, x.scriptName, typ, retired, ids)
 	c := x.p.lookups.group.DoChan(key, func() (any, error) { return x.askSite(typ, ids, retired) })
+	began := x.p.cfg.Now()
+	defer func() { x.upstream += x.p.cfg.Now().Sub(began) }() // it is the site that this waits for
 	select {
 	case r := <-c:
 		found, _ := r.Val.(map[int64]int64)

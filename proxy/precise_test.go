@@ -55,7 +55,7 @@ type places struct {
 	status int    // of such an answer, if it is none
 }
 
-var askedFor = regexp.MustCompile(`"return_fields":\["id","project"\].*"path":"id","relation":"in","values":\[([0-9,]+)\]`) //nolint:gochecknoglobals // compiled once
+var askedFor = regexp.MustCompile(`"return_fields":\["id","project"\].*"path":"id","relation":"in","values":\[([0-9,]+)\]`)
 
 func (p *places) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)

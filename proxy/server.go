@@ -108,7 +108,7 @@ func (s *Server) ask(ctx context.Context, c net.Conn) context.Context {
 	}
 	ctx, err := withPeer(ctx, c, *owner)
 	if err != nil && !s.mute.Swap(true) { // once: what fails for one fails for all, and callers can connect as often as they like
-		s.logger.Warn("it could not be told who opened a connection; its calls are refused", slog.Any("error", err))
+		s.logger.WarnContext(ctx, "it could not be told who opened a connection; its calls are refused", slog.Any("error", err))
 	}
 	return ctx
 }
