@@ -11,6 +11,7 @@ import (
 
 	"stagedoor/audit"
 	"stagedoor/policy"
+	"stagedoor/proxy"
 	"stagedoor/secret"
 )
 
@@ -61,7 +62,7 @@ func asked(tb testing.TB, ctx context.Context, body *bytes.Reader) *http.Request
 
 // small is a read of about 1 KB and an answer of about 1 KB, in memory. It
 // returns what serves it once.
-func small(tb testing.TB) (serve func()) {
+func small(tb testing.TB, opts ...func(*proxy.Config, *proxy.State)) (serve func()) {
 	tb.Helper()
 	fields := make([]string, 40)
 	for i := range fields {
@@ -71,7 +72,7 @@ func small(tb testing.TB) (serve func()) {
 		strings.Join(fields, ", ") + `], "filters": {"logical_operator": "and", "conditions": [{"path": "code", "relation": "is", "values": ["a"]}]},` +
 		` "return_only": "active", "paging": {"entities_per_page": 500, "current_page": 1}, "api_return_image_urls": true}]}`
 	answer := `{"results":{"entities":[{"type":"Shot","id":1,"code":"` + strings.Repeat("y", 900) + `"}],"paging_info":{"has_next_page":false}}}`
-	p, l := proxyOver(saying(answer), unheard{})
+	p, l := proxyOver(saying(answer), unheard{}, opts...)
 	h := p.Handler(l.Name)
 	body := bytes.NewReader([]byte(call))
 	r := asked(tb, context.Background(), body)

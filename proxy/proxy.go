@@ -214,7 +214,10 @@ func New(cfg Config, st *State, buffered *limit.Room) *Proxy {
 
 // Replace puts another configuration in force for the calls that begin from
 // now on.
-func (p *Proxy) Replace(st *State) { p.state.Store(st) }
+func (p *Proxy) Replace(st *State) {
+	p.state.Store(st)
+	p.shares.reload(st)
+}
 
 // Drain makes every further answer close its connection.
 func (p *Proxy) Drain() { p.draining.Store(true) }

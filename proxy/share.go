@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -56,14 +57,19 @@ func (x *exchange) mayShare() bool {
 	}
 	switch c.Group { //nolint:exhaustive // no other answers the same twice, or may be big
 	case flow.GroupRead, flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule:
-		return x.way == wayRPC || x.way == wayREST
+	default:
+		if c.Method != "license_info" {
+			return false
+		}
 	}
-	return false
+	return x.way == wayRPC || x.way == wayREST
 }
 
 // isBraked says whether somebody slowed this script or its caller down: then it
 // is held as it would be without an equal call.
-func (*exchange) isBraked() bool { return false }
+func (x *exchange) isBraked() bool {
+	return x.st.Brakes != nil && x.st.Brakes.Stage(x.scriptName, x.caller) != nil
+}
 
 // in looks for an answer, waits for one, or makes the call the one that others
 // wait for.
@@ -138,9 +144,7 @@ func (g *sharing) serve(x *exchange, cred secret.Credential, a *sharedAnswer, ho
 		return true
 	}
 	h := x.w.Header()
-	for name, v := range a.header {
-		h[name] = v
-	}
+	maps.Copy(h, a.header)
 	h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	if how == servedCache { // RFC 9111 §5.1
 		h["Age"] = []string{strconv.Itoa(int(max(0, x.p.cfg.Now().Sub(a.at)) / time.Second))}
@@ -242,15 +246,19 @@ func (x *exchange) begins() {
 // comes here. body is the caller's only until keep returns.
 func (x *exchange) keep(status int, body []byte) {
 	f := x.share.lead
-	if f == nil || !x.isShareable(status, body) {
-		return // begins lets go of those who wait
+	if f == nil {
+		return
 	}
 	x.share.lead = nil
+	if ok, long := x.isSuccess(status, body), len(body) > maxShared; !ok || long {
+		x.p.shares.giveUp(f, ok)
+		return
+	}
 	life := time.Duration(x.verdict.Share.Seconds) * time.Second
 	if life > 0 && holdsSigned(body) {
 		life = 0
 	}
-	header := make(http.Header, len(sharedHeaders()))
+	header := http.Header{}
 	for _, name := range sharedHeaders() {
 		if v, ok := x.w.Header()[name]; ok {
 			header[name] = v
@@ -265,13 +273,13 @@ func sharedHeaders() [5]string {
 	return [...]string{"Content-Type", "Content-Language", "Date", "Last-Modified", "X-Request-Id"}
 }
 
-// isShareable says whether an answer is a complete success of the call that the
+// isSuccess says whether an answer is a complete success of the call that the
 // flight is for.
-func (x *exchange) isShareable(status int, body []byte) bool {
+func (x *exchange) isSuccess(status int, body []byte) bool {
 	switch {
 	case status != http.StatusOK, x.reason != "", x.result != "", x.fault != 0:
 		return false
-	case len(body) == 0, len(body) > maxShared, body[0] != '{', !isJSON(x.w.Header()["Content-Type"]):
+	case len(body) == 0, body[0] != '{', !isJSON(x.w.Header()["Content-Type"]):
 		return false
 	}
 	return x.cred.Version == x.share.version && !(x.way == wayRPC && flow.MayBeFault(body[:min(len(body), maxFaultHead)]))
@@ -282,10 +290,10 @@ func (x *exchange) isShareable(status int, body []byte) bool {
 const maxFaultHead = 256
 
 // holdsSigned says whether an answer may hold links that end: those to storage
-// bring a signature, and may be relayed here. It is as fresh for those who wait
-// as for whoever asked, but not for later ones.
+// bring a signature, relayed here or not (isSigned has their forms). It is as
+// fresh for those who wait as for whoever asked, but not for later ones.
 func holdsSigned(body []byte) bool {
-	for _, word := range [...]string{"Signature=", "sig=", storagePrefix} {
+	for _, word := range [...]string{"Signature=", "sig="} {
 		if bytes.Contains(body, []byte(word)) {
 			return true
 		}

@@ -23,7 +23,7 @@ const (
 	maxSharedEntries = 4096
 	// maxSharedWaiters is how many calls wait for an equal one; more go on their
 	// own.
-	maxSharedWaiters = 8192
+	maxSharedWaiters = 4096
 	// maxSharedTypes is for how many entity types it is remembered when they were
 	// last written; beyond that all count as written.
 	maxSharedTypes = 4096
@@ -150,6 +150,16 @@ func (s *shares) enter(k shareKey, rests basis, x *exchange) (a *sharedAnswer, f
 	f = &flight{key: k, by: x.id, rests: rests, began: s.clock, ended: make(chan struct{})}
 	s.flights[k] = f // in place of one that is out of date; those who wait for that keep it
 	return nil, f, true
+}
+
+// reload lets go of what was fetched under another configuration; enter would do
+// it when it is called next.
+func (s *shares) reload(st *State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of != nil && s.of != st {
+		s.resetLocked(st)
+	}
 }
 
 // resetLocked forgets what was fetched under another configuration. Those who wait
