@@ -221,7 +221,7 @@ const everyRule = `    limit: {rate: 10000/s, burst: 100000, in_flight: 100}
       - work_schedule_update
       - schema_field_create: "*"
       - schema_field_update: "*"
-      - schema_field_delete: "*"
+      - schema_field_delete: Shot
       - export_page
       - nav_expand
       - nav_search

@@ -409,7 +409,7 @@ func TestWhatOnlyRESTHasNeedsARuleOfItsOwn(t *testing.T) {
 		"user_subscriptions_read":   {{Path: "/api/v1/subscription_seat/user_subscriptions"}},
 		"transcode":                 {{Verb: "POST", Path: "/api/v1/transcode/attachment_metadata/1"}},
 		"schema_field_create: '*'":  {jsonRequest("POST", "/api/v1/schema/Shot/fields", `{"data_type":"text","properties":[{"property_name":"name","value":"A"}]}`)},
-		"schema_field_delete: '*'":  {{Verb: "DELETE", Path: "/api/v1/schema/Shot/fields/sg_bid"}},
+		"schema_field_delete: Shot": {{Verb: "DELETE", Path: "/api/v1/schema/Shot/fields/sg_bid"}},
 		"export_page":               {{Path: "/api/v1/exports/page/900.csv"}},
 	} {
 		without := door(t, site, handleKey(t), broad+"]\n")

@@ -363,7 +363,7 @@ func most(options ...func(*policy.Rule)) []policy.Rule {
 	return out
 }
 
-func named() []policy.Rule {
+func byName() []policy.Rule {
 	return []policy.Rule{
 		line("schedule"), line("preferences"), line("export_page"), line("nav_expand"), line("nav_search"), line("user_subscriptions_read"),
 		line("user_subscriptions_create"), line("activity_stream"), line("work_schedule_update"), line("work_schedule_update studio"),
@@ -394,7 +394,7 @@ func ruleSets(t *testing.T) []rules {
 	return []rules{
 		{name: "nothing"},
 		{name: "most", allow: most()},
-		{name: "most and what is named", allow: append(most(), named()...)},
+		{name: "most and what is named", allow: append(most(), byName()...)},
 		{name: "a publisher", allow: []policy.Rule{
 			line("read Shot.code,project,sg_status_list,sg_sequence Sequence.code Project.name"), line("read Version.code,entity,project"), line("read Task.content,entity,project"),
 			line("create Version.code,entity,project,sg_task"), line("update Version.entity"), line("update Shot.sg_status_list"), line("upload Version.sg_uploaded_movie"), line("follow Shot"),
@@ -402,18 +402,18 @@ func ruleSets(t *testing.T) []rules {
 		{name: "one type each", allow: []policy.Rule{line("read Shot"), line("create Shot"), line("update Shot"), line("delete Shot"), line("revive Shot"), line("follow Shot"), line("schema Shot")}},
 		{name: "writes alone", allow: []policy.Rule{line("create *"), line("update *"), line("delete *")}},
 		{name: "custom entities", allow: []policy.Rule{line("read CustomEntity*"), line("create CustomEntity*"), line("link *")}},
-		{name: "in a project", allow: append(most(inProjects(false, false, 122)), named()...), places: true},
+		{name: "in a project", allow: append(most(inProjects(false, false, 122)), byName()...), places: true},
 		{name: "in either project", allow: most(inProjects(false, false, 122, 145)), places: true},
-		{name: "with a filter added", allow: append(most(inProjects(true, false, 122)), named()...), places: true},
-		{name: "with projects looked up", allow: append(most(inProjects(false, true, 122)), named()...), places: true},
-		{name: "with both", allow: append(most(inProjects(true, true, 122)), named()...), places: true},
+		{name: "with a filter added", allow: append(most(inProjects(true, false, 122)), byName()...), places: true},
+		{name: "with projects looked up", allow: append(most(inProjects(false, true, 122)), byName()...), places: true},
+		{name: "with both", allow: append(most(inProjects(true, true, 122)), byName()...), places: true},
 		{name: "reads in one, writes in another", allow: []policy.Rule{line("read *", inProjects(true, true, 122)), line("create *", inProjects(false, true, 145)), line("update *", inProjects(false, true, 145)), line("link *")}, places: true},
-		{name: "but for fields", allow: append(most(), named()...), deny: []policy.Rule{line("read Shot.description,sg_status_list"), line("update Shot.sg_status_list"), line("create Version.project")}},
-		{name: "but for types", allow: append(most(), named()...), deny: []policy.Rule{line("read Task"), line("delete Shot"), line("create Version"), line("download Version"), line("update *_Connection HumanUser")}},
-		{name: "but for a project", allow: append(most(), named()...), deny: []policy.Rule{line("read *", inProjects(false, false, 145)), line("update *", inProjects(false, false, 122))}, places: true},
-		{name: "small pages and batches", allow: append(most(func(r *policy.Rule) { r.MaxRows, r.MaxBatch = 100, 2 }), named()...)},
-		{name: "without hops", allow: append(most(where(t, "call.hops == 0 && call.page_size <= 1000")), named()...)},
-		{name: "but for what is written", allow: append(most(), named()...), deny: []policy.Rule{line("update Shot", where(t, "'Shot.description' in call.written")), line("read Shot", where(t, "call.filtered.exists(f, f == 'Shot.description')"))}},
+		{name: "but for fields", allow: append(most(), byName()...), deny: []policy.Rule{line("read Shot.description,sg_status_list"), line("update Shot.sg_status_list"), line("create Version.project")}},
+		{name: "but for types", allow: append(most(), byName()...), deny: []policy.Rule{line("read Task"), line("delete Shot"), line("create Version"), line("download Version"), line("update *_Connection HumanUser")}},
+		{name: "but for a project", allow: append(most(), byName()...), deny: []policy.Rule{line("read *", inProjects(false, false, 145)), line("update *", inProjects(false, false, 122))}, places: true},
+		{name: "small pages and batches", allow: append(most(func(r *policy.Rule) { r.MaxRows, r.MaxBatch = 100, 2 }), byName()...)},
+		{name: "without hops", allow: append(most(where(t, "call.hops == 0 && call.page_size <= 1000")), byName()...)},
+		{name: "but for what is written", allow: append(most(), byName()...), deny: []policy.Rule{line("update Shot", where(t, "'Shot.description' in call.written")), line("read Shot", where(t, "call.filtered.exists(f, f == 'Shot.description')"))}},
 		{name: "within some project", allow: most(where(t, "size(call.projects) > 0")), places: true},
 		{name: "pages of the usual size", allow: most(func(r *policy.Rule) { r.MaxRows = 500 })},
 	}
@@ -537,7 +537,7 @@ func TestTwinsAreDecidedAlike(t *testing.T) {
 			if !slices.Equal(a.Filter, b.Filter) || w.but&butWhere == 0 && fmt.Sprint(a.Lookup) != fmt.Sprint(b.Lookup) {
 				t.Errorf("%s, rules %s:\napi3 filter %v, lookup %v\nREST filter %v, lookup %v", w.name, set.name, a.Filter, a.Lookup, b.Filter, b.Lookup)
 			}
-			kinds[kindOf(a)]++
+			kinds[intentKind(a)]++
 		}
 	}
 	for _, kind := range []string{"allowed", "allowed with a filter", "allowed with a lookup", "no_rule", "denied", "project", "rows", "batch", "condition", "secret_field"} {
@@ -548,7 +548,7 @@ func TestTwinsAreDecidedAlike(t *testing.T) {
 	t.Log(kinds)
 }
 
-func kindOf(v policy.Verdict) string {
+func intentKind(v policy.Verdict) string {
 	switch {
 	case !v.Allow:
 		return string(v.Reason)
