@@ -17,11 +17,12 @@ const (
 	// several rules.
 	MaxCondition = 1024
 	// MaxConditionCost bounds what one evaluation may cost, in CEL's own units of
-	// about one step each: well below a millisecond. It is estimated at load for the
-	// largest call, and counted again when it runs.
+	// about one step each: a few milliseconds at worst, and microseconds for most.
+	// It is estimated at load for the largest call, and counted again when it runs.
 	MaxConditionCost = 50_000
-	// maxSpent bounds what one condition may cost for all parts of a batch.
-	maxSpent = 5_000_000
+	// maxSpent bounds what one condition may cost for all parts of a batch: the
+	// largest one has room for a plain comparison in each.
+	maxSpent = 500_000
 	// maxFacts and maxFact bound what a condition may look at: the length of a list,
 	// and of a word in it. A condition that looks at more can't be evaluated.
 	maxFacts = 256

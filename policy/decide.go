@@ -55,7 +55,7 @@ type Verdict struct {
 	// Share says whether the answer may be shared.
 	Share Share
 
-	need Need // of Lookup, for words
+	needs []Need // of the first part that Lookup is about, for words
 }
 
 // Check is a record that has to lie in one of the projects; with Except, in none
@@ -216,7 +216,7 @@ func (d *decision) visit(n need) {
 	switch d.phase {
 	case gathering:
 		d.some = true
-		if !d.met.all.empty() {
+		if !d.met.all.empty() && !d.open(n) {
 			r := d.meets(n)
 			d.met.and(&r)
 		}
@@ -227,7 +227,7 @@ func (d *decision) visit(n need) {
 	case listing:
 		d.list.add(n)
 	case confined:
-		if r := d.meets(n); len(d.list.needs) == 0 && r.all != d.s.everywhere {
+		if r := d.meets(n); len(d.list.needs) < maxLacks && r.all != d.s.everywhere {
 			d.list.add(n)
 		}
 	}
@@ -246,7 +246,7 @@ func (d *decision) decide(observe bool) Verdict {
 	for i := range d.whole.Parts {
 		p := &d.whole.Parts[i]
 		o := d.decidePart(p)
-		if !o.ok || !o.filter.empty() { // a part takes no filter
+		if !o.ok {
 			return d.refused(observe)
 		}
 		if i == 0 {
@@ -346,6 +346,20 @@ func (s *Script) into(c *flow.Call) mask {
 		m.set(others)
 	}
 	return m
+}
+
+// open says whether a need is plainly met everywhere, as most are: a rule without
+// projects, bounds and condition gives it, and nothing is denied.
+func (d *decision) open(n need) bool {
+	if len(d.s.deny.rules) > 0 {
+		return false
+	}
+	for _, g := range d.givers(n) {
+		if g.open >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // meets is where a need is met.
@@ -572,7 +586,7 @@ func (d *decision) first(n need) int32 {
 					continue
 				}
 			}
-			if (*p < 0 || i < *p) && d.fails(i) == "" {
+			if (*p < 0 || i < *p) && (d.blind || d.fails(i) == "") {
 				*p = i
 			}
 		}
@@ -589,7 +603,7 @@ func (d *decision) lookups(v *Verdict, o outcome) {
 		return
 	}
 	if v.Lookup == nil {
-		v.need = d.confinedNeed()
+		v.needs = d.confinedNeeds()
 	}
 	k := Check{}
 	if o.at.has(others) {
@@ -613,11 +627,11 @@ func (d *decision) observed(v Verdict, observe bool) Verdict {
 	if !observe || v.Filter == nil && v.Lookup == nil {
 		return v
 	}
-	n := v.need
+	needs := v.needs
 	if v.Filter != nil {
-		n = d.confinedNeed()
+		needs = d.confinedNeeds()
 	}
-	out := Verdict{Allow: true, Observed: true, Rule: v.Rule, Reason: Project, What: needWords(n)}
+	out := Verdict{Allow: true, Observed: true, Rule: v.Rule, Reason: Project, What: what(needs)}
 	if v.Filter != nil {
 		out.What += " without a filter on " + projects(v.Filter) + ", which " + v.Rule + " adds once it is enforced"
 		return out

@@ -16,11 +16,14 @@ type refusal struct {
 	noRule, denied, unmet, project lacks
 	// unseen says that something of it must not be let through unruled.
 	unseen bool
-	// where the part that is asked for lies, as far as it is known.
+	// a credential field that is reached, and whether a part asks for nothing.
+	secret  *flow.Touch
+	nothing bool
+	// where the part that is asked for lies, as far as it is known, and which of
+	// it is refused.
 	at    mask
 	known bool
-	// want are the ids of a call that lacks a rule in its own projects.
-	want []int64
+	lies  []int64
 }
 
 // lacks are the needs that are missing for one reason, and what says so of the
@@ -29,10 +32,13 @@ type lacks struct {
 	needs  []Need
 	more   bool // and others, beyond maxLacks
 	rule   *Rule
-	deny   bool // rule is one of the deny list
 	reason Reason
-	in     mask // of a project: where the first is met
-	carved bool // a deny rule with projects has a hand in it
+	deny   bool    // rule is one of the deny list
+	in     mask    // of a project: where the first is met
+	carved bool    // a deny rule has a hand in it, so that no allow rule helps
+	rows   int     // what the call asks for
+	lies   []int64 // where parts lie that lack something, as far as they show it
+	hidden bool    // one of them does not
 }
 
 func (l *lacks) add(n Need) (first bool) {
@@ -49,29 +55,20 @@ func (l *lacks) add(n Need) (first bool) {
 // refused looks at a refused call again, for what is missing.
 func (d *decision) refused(observe bool) Verdict {
 	d.why = &refusal{}
-	var secret *flow.Touch
-	some := true
-	look := func(c *flow.Call) {
-		if o := d.decidePart(c); o.ok && (o.filter.empty() || c == d.whole) {
-			return
-		}
-		if d.secret != nil && secret == nil {
-			secret = d.secret
-		}
-		some = some && d.some
-		d.lacking(c)
-	}
-	if d.whole.Group == flow.GroupBatch {
-		for i := range d.whole.Parts {
-			look(&d.whole.Parts[i])
-		}
+	if d.whole.Group != flow.GroupBatch { // just decided
+		d.lacking(d.whole)
 	} else {
-		look(d.whole)
+		for i := range d.whole.Parts {
+			p := &d.whole.Parts[i]
+			if o := d.decidePart(p); !o.ok {
+				d.lacking(p)
+			}
+		}
 	}
 	switch {
-	case secret != nil:
-		return Verdict{Reason: SecretField, What: "reach " + secretName(secret)}
-	case !some:
+	case d.why.secret != nil:
+		return Verdict{Reason: SecretField, What: "reach " + secretName(d.why.secret)}
+	case d.why.nothing:
 		return Verdict{Reason: NoRule, Rule: d.s.Where, What: "make this call"}
 	}
 	v := d.told()
@@ -84,12 +81,17 @@ func (d *decision) refused(observe bool) Verdict {
 // lacking collects what a part lacks, which was just decided.
 func (d *decision) lacking(c *flow.Call) {
 	w := d.why
+	if w.secret == nil {
+		w.secret = d.secret
+	}
+	w.nothing = w.nothing || !d.some
 	w.at, w.known = d.s.shown(c)
 	if into := d.s.into(c); !into.within(&d.met.all) {
 		// The move is what can be told of, wherever the record lies.
 		w.known = true
 		w.at.or(&into)
 	}
+	w.lies = d.lies()
 	d.phase = explaining
 	d.ask(c)
 }
@@ -103,9 +105,9 @@ func (d *decision) explain(n need) {
 	given := d.ruled(n)     // were it not for deny rules either
 	d.blind = false
 
-	bad := w.at
-	if !w.known {
-		bad = d.s.everywhere
+	bad := d.s.everywhere
+	if w.known {
+		bad = w.at
 	}
 	bad.without(&met)
 	var l *lacks
@@ -121,9 +123,17 @@ func (d *decision) explain(n need) {
 	}
 	w.unseen = w.unseen || n.how == byNothing || n.NeedsNaming()
 	if l.add(n.Need) {
-		d.blame(l, n, bad, met)
+		d.blame(l, n, bad, met, ruled)
 	}
-	l.carved = l.carved || l == &w.project && given != met && !bad.within(d.outside(given))
+	l.hidden = l.hidden || len(w.lies) == 0
+	for _, id := range w.lies {
+		if len(l.lies) < maxLacks && !slices.Contains(l.lies, id) {
+			l.lies = append(l.lies, id)
+		}
+	}
+	taken := given
+	taken.without(&ruled)
+	l.carved = l.carved || taken.meets(&bad)
 }
 
 // outside is everywhere but in m.
@@ -159,25 +169,27 @@ func (d *decision) ruled(n need) mask {
 }
 
 // blame finds the rule that a refusal for want of n names.
-func (d *decision) blame(l *lacks, n need, bad, met mask) {
+func (d *decision) blame(l *lacks, n need, bad, met, ruled mask) {
 	w := d.why
 	switch l {
-	case &w.noRule:
 	case &w.denied:
 		l.rule, l.deny = d.denier(n, bad), true
 	case &w.unmet:
+		l.rows = rows(d.part)
 		l.rule, l.reason = d.failing(n, bad)
 	case &w.project:
-		l.in = met
-		if met.has(others) {
-			out := d.outside(met)
-			l.rule, l.deny = d.denier(n, *out), true
+		if l.in = met; met.empty() { // its rule has a condition that does not hold either
+			l.in = ruled
+		}
+		if l.in.has(others) {
+			l.rule, l.deny = d.denier(n, *d.outside(l.in)), true
 			return
 		}
-		d.at = d.s.everywhere
+		d.at, d.blind = l.in, met.empty()
 		if i := d.firstOf(n); i >= 0 {
 			l.rule = &d.s.Rules[i]
 		}
+		d.blind = false
 	}
 }
 
@@ -269,17 +281,16 @@ func (d *decision) told() Verdict {
 }
 
 func (d *decision) toldUnmet(l *lacks) Verdict {
-	v := Verdict{Reason: l.reason, What: needWords(l.needs[0])}
-	o := options{}
-	if r := l.rule; r != nil {
-		v.Rule = r.Where()
-		o = d.projectsOf(r)
+	v := Verdict{Reason: l.reason, What: what(l.needs)}
+	if l.rule == nil {
+		return v
 	}
-	switch l.reason {
+	v.Rule = l.rule.Where()
+	o := l.options()
+	switch n := l.needs[0]; l.reason {
 	case Rows:
-		n := l.needs[0]
-		o.rows = rows(d.part)
-		v.What = needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(o.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
+		o.rows = l.rows
+		v.What = needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(l.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
 	case Batch:
 		o.batch = d.parts
 		v.What += ": " + number(d.parts) + " parts in a batch, the rule gives " + number(l.rule.MaxBatch)
@@ -287,51 +298,54 @@ func (d *decision) toldUnmet(l *lacks) Verdict {
 		v.What += ": the condition of " + v.Rule + " does not hold"
 		o.comment = "without the condition of " + v.Rule
 	}
-	v.Suggest = suggest(l.needs, o, l.more)
+	if !l.carved {
+		v.Suggest = suggest(l.needs, o, l.more)
+	}
 	return v
 }
 
-// projectsOf are the projects of a rule that is to be offered in another form:
-// those of the call where it says them, or those of the rule as it is.
-func (d *decision) projectsOf(r *Rule) options {
+// options are the projects of a rule that is to be offered without its bound:
+// those of the call where it says them, or those of the rule as they are.
+func (l *lacks) options() options {
+	p := l.rule.Projects
 	switch {
-	case r.Projects == nil:
+	case p == nil:
 		return options{}
-	case d.why.known && len(d.part.Projects) > 0:
-		return options{projects: d.part.Projects}
+	case len(l.lies) > 0 && !l.hidden:
+		return options{projects: l.lies}
 	}
-	return options{projects: r.Projects.IDs, filter: r.Projects.AddFilter, lookup: r.Projects.Lookup}
+	return options{projects: p.IDs, filter: p.AddFilter, lookup: p.Lookup}
 }
 
 func (d *decision) toldProject(l *lacks) Verdict {
-	n := l.needs[0]
-	v := Verdict{Reason: Project, What: needWords(n)}
-	if l.rule != nil {
-		v.Rule = l.rule.Where()
+	v := Verdict{Reason: Project, What: what(l.needs)}
+	if l.rule == nil {
+		return v
 	}
-	known := d.lies()
-	switch {
-	case l.deny && len(known) > 0:
-		v.What += " in " + projects(known) + ": " + v.Rule + " denies it there"
+	v.Rule = l.rule.Where()
+	shown := !l.hidden
+	switch in := projects(d.s.list(l.in)); {
+	case l.deny && shown:
+		v.What += " in " + projects(l.lies) + ": " + v.Rule + " denies it there"
 	case l.deny:
-		v.What += ": " + v.Rule + " denies it in " + projects(l.rule.Projects.IDs) + ", and the call does not show that it stays outside"
-	case len(known) > 0:
-		v.What += " in " + projects(known) + ": " + v.Rule + " gives it in " + projects(d.s.list(l.in))
+		v.What += ": " + v.Rule + " denies it in some projects, and the call does not show that it stays outside"
+	case shown:
+		v.What += " in " + projects(l.lies) + ": " + v.Rule + " gives it in " + in
 	default:
-		v.What += ": " + v.Rule + " gives it in " + projects(d.s.list(l.in)) + ", and the call does not show that it stays there"
+		v.What += ": " + v.Rule + " gives it in " + in + ", and the call does not show that it stays there"
 	}
 	switch {
 	case l.deny || l.carved: // an allow rule does not help
-	case len(known) > 0:
-		v.Suggest = suggest(l.needs, options{projects: known}, l.more)
+	case shown:
+		v.Suggest = suggest(l.needs, options{projects: l.lies}, l.more)
 	default:
-		v.Suggest = suggest(l.needs, options{comment: "in every project, the call shows none"}, l.more)
+		v.Suggest = suggest(l.needs, options{comment: "in every project: the call shows none"}, l.more)
 	}
 	return v
 }
 
-// lies are the projects in which the part that was asked for last shows that it
-// lies, and where it is not allowed.
+// lies are the projects in which the refused part shows that it lies, or into
+// which it moves its record, and where it is not allowed.
 func (d *decision) lies() (ids []int64) {
 	c := d.part
 	if !d.why.known || c.IntoOther {
@@ -359,30 +373,30 @@ func (d *decision) lies() (ids []int64) {
 	return ids
 }
 
-// confinedNeed is the first need of the part that is not met everywhere.
-func (d *decision) confinedNeed() Need {
+// confinedNeeds are the needs of the part that are not met everywhere, up to
+// maxLacks.
+func (d *decision) confinedNeeds() []Need {
 	l := needList{seen: map[Need]struct{}{}}
 	d.phase, d.list = confined, &l
 	d.ask(d.part)
-	if len(l.needs) == 0 {
-		return Need{}
-	}
-	return l.needs[0]
+	return l.needs
 }
 
 // Outside is the refusal of a call whose record was looked up, which v allows:
 // it does not lie where c wants it.
 func (v Verdict) Outside(c Check) Verdict {
-	where := ": it lies outside " + projects(c.Projects) + ", where " + v.Rule + " gives it"
+	out := Verdict{Reason: Project, Rule: v.Rule, What: "reach"}
+	if len(v.needs) > 0 {
+		out.What = what(v.needs) + " of"
+	}
+	out.What += " " + c.Record.Type + " " + strconv.FormatInt(c.Record.ID, 10)
 	if c.Except {
-		where = ": it lies in " + projects(c.Projects) + ", where it is denied"
+		out.What += ": it lies in " + projects(c.Projects) + ", where it is denied"
+		return out
 	}
-	out := Verdict{Reason: Project, Rule: v.Rule, What: needWords(v.need) + " of " + c.Record.Type + " " + strconv.FormatInt(c.Record.ID, 10) + where}
-	if v.need.Type == c.Record.Type {
-		out.What = needWords(v.need) + " (" + strconv.FormatInt(c.Record.ID, 10) + ")" + where
-	}
-	if !c.Except && v.need != (Need{}) {
-		out.Suggest = suggest([]Need{v.need}, options{comment: "in every project"}, false)
+	out.What += ": it lies outside " + projects(c.Projects) + ", where " + v.Rule + " gives it"
+	if len(v.needs) > 0 {
+		out.Suggest = suggest(v.needs, options{comment: "in every project"}, false)
 	}
 	return out
 }

@@ -50,7 +50,7 @@ scripts:
 //
 //	read Shot.code,entity.Asset.code where sg_a and sg_b sort id sum est
 //	create Version.code,entity=Shot returning id
-func sentence(t *testing.T, words string) *flow.Call {
+func sentence(t testing.TB, words string) *flow.Call {
 	t.Helper()
 	method, rest, _ := strings.Cut(words, " ")
 	body, literal := rest, strings.HasPrefix(rest, "{") || strings.HasPrefix(rest, "[")
@@ -692,10 +692,92 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// TestAnAllowedCallCostsNoMemory: a decision that says yes allocates nothing.
+// TestAnAllowedCallCostsNoMemory: a decision that says yes allocates nothing,
+// unless a condition was asked.
 func TestAnAllowedCallCostsNoMemory(t *testing.T) {
-	s, c := script(t, "- read: {Version: [code, entity], Shot: code}"), sentence(t, "read Version.code,entity.Shot.code")
-	if n := testing.AllocsPerRun(100, func() { s.Decide(policy.Query{Call: c}) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	read := func() *flow.Call {
+		return sentence(t, "read Version.code,entity.Shot.code where project and sg_status_list")
 	}
+	rules := []string{"- {read: {Version: [code, entity, project, sg_status_list], Shot: code}, max_rows: 500, projects: {ids: [122, 145], filter: add}, cache: 30s}", "- {read: {Version: [code, entity], Shot: code}, projects: [7]}"}
+	deny := []string{"- {read: [Shot.secret, Version.Secret, HumanUser]}", "- {read: \"Custom*\"}", "- {read: Version, projects: [8]}"}
+	globs := []string{"- {read: \"*\", max_rows: 5000}", "- {read: \"Ver*\"}"}
+	for _, tt := range []struct {
+		name        string
+		allow, deny []string
+		c           *flow.Call
+	}{
+		{"plain", []string{"- read: {Version: [code, entity, project, sg_status_list], Shot: code}"}, nil, read()},
+		{"shown to lie in its projects", rules, deny, in(read(), 145, 122)},
+		{"with a filter to add", rules, deny, read()},
+		{"globs", globs, deny[:2], read()},
+		{"an update in its project", []string{"- {update: [Shot, Version.x], max_batch: 5, projects: [1]}"}, []string{"- update: Shot.x"}, in(sentence(t, "update Shot.code"), 1)},
+	} {
+		s := studio(t, tt.allow, tt.deny)
+		if v := s.Decide(policy.Query{Call: tt.c}); !v.Allow {
+			t.Fatalf("%s: %+v", tt.name, v)
+		}
+		if n := testing.AllocsPerRun(100, func() { s.Decide(policy.Query{Call: tt.c}) }); n != 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+// BenchmarkRules measures how a decision grows with the rules of its script: as
+// many types, as many fields of one type, as many globs, each with bounds and
+// projects in the way.
+func BenchmarkRules(b *testing.B) {
+	c := sentence(b, "read Version.code,entity.Shot.code where project and sg_status_list")
+	c.Projects = []int64{122}
+	when, err := policy.NewCondition("call.page_size <= 500 && call.hops < 5")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, kind := range []string{"types", "fields", "globs", "deny", "projects", "condition"} {
+		for _, n := range []int{10, 1000, 10_000} {
+			b.Run(fmt.Sprintf("%s/rules=%d", kind, n), func(b *testing.B) {
+				s := policy.Compile(manyRules(kind, n, when))
+				if v := s.Decide(policy.Query{Call: c}); !v.Allow {
+					b.Fatalf("%+v", v)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Decide(policy.Query{Call: c})
+				}
+			})
+		}
+	}
+}
+
+// manyRules is a script of n rules of a kind, the last of which give Version and
+// Shot.
+func manyRules(kind string, n int, when *policy.Condition) policy.Script {
+	s := policy.Script{Name: "tool", Where: "f:1"}
+	add := func(r policy.Rule) {
+		r.Verb, r.File, r.Line = "read", "f", len(s.Rules)+2
+		s.Rules = append(s.Rules, r)
+	}
+	for i := range n - 2 {
+		t := policy.Target{Type: fmt.Sprintf("CustomEntity%d", i)}
+		switch kind {
+		case "fields":
+			t = policy.Target{Type: "Version", Fields: []string{fmt.Sprintf("sg_%d", i)}}
+		case "globs":
+			t.Type += "*"
+		case "deny":
+			s.Deny = append(s.Deny, policy.Rule{Verb: "read", Targets: []policy.Target{{Type: "Version", Fields: []string{fmt.Sprintf("sg_%d", i)}}}})
+			continue
+		case "projects":
+			add(policy.Rule{Targets: []policy.Target{{Type: "Version"}, {Type: "Shot"}}, Projects: &policy.Projects{IDs: []int64{int64(1000 + i%200)}}})
+			continue
+		}
+		add(policy.Rule{Targets: []policy.Target{t}})
+	}
+	last := policy.Rule{Targets: []policy.Target{{Type: "Version"}, {Type: "Shot"}}, Projects: &policy.Projects{IDs: []int64{122}}}
+	if kind == "condition" {
+		last.When = when
+	}
+	add(last)
+	last.Targets, last.When = []policy.Target{{Type: "Version", Fields: []string{"code"}}}, nil
+	add(last)
+	return s
 }

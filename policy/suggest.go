@@ -10,6 +10,9 @@ import (
 
 // what names the first thing that is missing, as precisely as it can.
 func what(lacks []Need) string {
+	if len(lacks) == 0 {
+		return "make this call"
+	}
 	l := lacks[0]
 	for _, o := range lacks {
 		if o.Verb == l.Verb && o.Type == l.Type && o.Field != anyField {
