@@ -35,7 +35,7 @@ type lacks struct {
 	reason Reason
 	deny   bool    // rule is one of the deny list
 	in     mask    // of a project: where the first is met
-	carved bool    // a deny rule has a hand in it, so that no allow rule helps
+	carved bool    // a deny rule has a hand in it, or nothing gives it: no allow rule helps
 	rows   int     // what the call asks for
 	lies   []int64 // where parts lie that lack something, as far as they show it
 	hidden bool    // one of them does not
@@ -121,6 +121,7 @@ func (d *decision) explain(n need) {
 	default:
 		l = w.of(bad, ruled, given)
 	}
+	l.carved = l.carved || n.how == byNothing
 	w.unseen = w.unseen || n.how == byNothing || n.NeedsNaming()
 	if l.add(n.Need) {
 		d.blame(l, n, bad, met, ruled)
@@ -263,7 +264,11 @@ func (d *decision) told() Verdict {
 	w := d.why
 	switch {
 	case len(w.noRule.needs) > 0:
-		return Verdict{Reason: NoRule, Rule: d.s.Where, What: what(w.noRule.needs), Suggest: suggest(w.noRule.needs, options{}, w.noRule.more)}
+		v := Verdict{Reason: NoRule, Rule: d.s.Where, What: what(w.noRule.needs)}
+		if !w.noRule.carved {
+			v.Suggest = suggest(w.noRule.needs, options{}, w.noRule.more)
+		}
+		return v
 	case len(w.denied.needs) > 0:
 		v := Verdict{Reason: Denied, What: needWords(w.denied.needs[0])}
 		if r := w.denied.rule; r != nil {
@@ -339,7 +344,7 @@ func (d *decision) toldProject(l *lacks) Verdict {
 	case shown:
 		v.Suggest = suggest(l.needs, options{projects: l.lies}, l.more)
 	default:
-		v.Suggest = suggest(l.needs, options{comment: "in every project: the call shows none"}, l.more)
+		v.Suggest = suggest(l.needs, options{comment: everyProject + ": the call shows none"}, l.more)
 	}
 	return v
 }
@@ -396,7 +401,7 @@ func (v Verdict) Outside(c Check) Verdict {
 	}
 	out.What += ": it lies outside " + projects(c.Projects) + ", where " + v.Rule + " gives it"
 	if len(v.needs) > 0 {
-		out.Suggest = suggest(v.needs, options{comment: "in every project"}, false)
+		out.Suggest = suggest(v.needs, options{comment: everyProject}, false)
 	}
 	return out
 }

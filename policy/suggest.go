@@ -77,6 +77,9 @@ func whatFile(l Need) string {
 // anyUpload is the rule that is offered where a file's place is not known yet.
 const anyUpload = "upload: Version.sg_uploaded_movie # or where the file is for"
 
+// everyProject marks a rule that is offered without projects.
+const everyProject = "in every project"
+
 // options are what stands beside the verbs of a rule that is offered.
 type options struct {
 	projects       []int64
@@ -126,6 +129,9 @@ func Suggest(needs []Need) string {
 // this is not all of it.
 func suggest(needs []Need, o options, more bool) string {
 	var lines []line
+	if len(o.projects) > 0 && !o.lookup && slices.ContainsFunc(needs, func(n Need) bool { return n.Verb == readVerb && ignoresFilters(n.Type) }) {
+		o.projects, o.comment = nil, everyProject // there, nothing shows it
+	}
 	verbs, byVerb := sorted(needs)
 	for _, v := range verbs {
 		lines = offer(lines, v, byVerb[v], o.of(v))
