@@ -9,8 +9,8 @@ import (
 	"stagedoor/policy"
 )
 
-// where is a script that may read and update where a condition holds.
-func where(tb testing.TB, text string) *policy.Script {
+// onlyWhere is a script that may read and update where a condition holds.
+func onlyWhere(tb testing.TB, text string) *policy.Script {
 	tb.Helper()
 	c, err := policy.NewCondition(text)
 	if err != nil {
@@ -58,7 +58,7 @@ func TestConditionsSeeTheCall(t *testing.T) {
 		`call.fields.filter(f, f.endsWith(".code")).size() == 2`:   {true, false},
 		`call.page_size / (call.writes ? 0 : 1) >= 0`:              {true, false},
 	} {
-		s := where(t, text)
+		s := onlyWhere(t, text)
 		for c, want := range map[*flow.Call]bool{read: want.read, update: want.update} {
 			v := s.Decide(policy.Query{Call: c})
 			if v.Allow != want || !want && v.Reason != policy.Unmet {
@@ -76,7 +76,7 @@ func TestConditionsSeeTheCall(t *testing.T) {
 // TestConditionsOfABatch: they are asked for each part, and see how many there
 // are.
 func TestConditionsOfABatch(t *testing.T) {
-	s := where(t, `call.type == "Shot" && call.parts < 3`)
+	s := onlyWhere(t, `call.type == "Shot" && call.parts < 3`)
 	shot, task := sentence(t, "update Shot.code"), sentence(t, "update Task.content")
 	decided(t, true, s, shot, batchOf(shot, shot))
 	decided(t, false, s, task, batchOf(shot, task), batchOf(shot, shot, shot))
@@ -97,7 +97,7 @@ func TestWhatCannotBeToldIsRefused(t *testing.T) {
 		`call.projects[3] == 1`:                   sentence(t, "read Shot.code"),
 		`1 / (call.page_size - 500) == 0`:         sentence(t, "read Shot.code"),
 	} {
-		s := where(t, text)
+		s := onlyWhere(t, text)
 		if v := s.Decide(policy.Query{Call: c}); v.Allow || v.Reason != policy.Unmet {
 			t.Errorf("%s allows: %+v", text, v)
 		}
@@ -106,7 +106,7 @@ func TestWhatCannotBeToldIsRefused(t *testing.T) {
 			t.Errorf("%s does not deny: %+v", text, v)
 		}
 	}
-	decided(t, true, where(t, `call.page_size == 500 || call.fields.size() < 3`), many) // nobody has to look at the long list
+	decided(t, true, onlyWhere(t, `call.page_size == 500 || call.fields.size() < 3`), many) // nobody has to look at the long list
 	if v := policy.Compile(policy.Script{Rules: []policy.Rule{{Verb: "read", Targets: []policy.Target{{Type: "Shot"}}, When: &policy.Condition{}}}}).Decide(policy.Query{Call: sentence(t, "read Shot.code")}); v.Allow {
 		t.Error("the zero condition holds")
 	}
@@ -142,7 +142,7 @@ func TestWrongConditionsSayWhy(t *testing.T) {
 // TestNoBatchCostsMoreThanItsBound: a condition that is dear for each of many
 // parts is given up, which refuses.
 func TestNoBatchCostsMoreThanItsBound(t *testing.T) {
-	s := where(t, `call.fields.all(f, f.matches("^Shot[.](f[0-9]+|code)$"))`)
+	s := onlyWhere(t, `call.fields.all(f, f.matches("^Shot[.](f[0-9]+|code)$"))`)
 	part := sentence(t, "update Shot.code")
 	for i := range 200 {
 		part.Touches = append(part.Touches, flow.Touch{Type: "Shot", Field: fmt.Sprintf("f%d", i), Use: flow.UseWrite})
@@ -179,7 +179,7 @@ func FuzzCondition(f *testing.F) {
 		if c.String() != text {
 			t.Fatalf("%q became %q", text, c.String())
 		}
-		s := where(t, text)
+		s := onlyWhere(t, text)
 		open := policy.Compile(policy.Script{Rules: []policy.Rule{
 			{Verb: "read", Targets: []policy.Target{{Type: "*"}}}, {Verb: "update", Targets: []policy.Target{{Type: "*"}}}, {Verb: "link", Targets: []policy.Target{{Type: "*"}}},
 		}, Deny: s.Rules})

@@ -231,14 +231,14 @@ func agree(t *testing.T, d *dice, answers map[string]int) {
 	for range callsPerScript {
 		c := d.call()
 		v, want := s.Decide(policy.Query{Call: c}), x.decide(c)
-		answers[kindOf(v)]++
+		answers[sortOf(v)]++
 		if msg := differ(v, want); msg != "" {
 			t.Fatalf("%s\nrules %+v\ndeny %+v\ncall %+v\ngot %+v\nwant %+v", msg, shownRules(raw.Rules), shownRules(raw.Deny), *c, v, want)
 		}
 	}
 }
 
-func kindOf(v policy.Verdict) string {
+func sortOf(v policy.Verdict) string {
 	switch {
 	case v.Filter != nil:
 		return "filter"

@@ -249,7 +249,7 @@ func (x *slow) missing(c *flow.Call, all []found, universe, shown []int64, known
 			reason = policy.Unmet
 		}
 		out = append(out, reason)
-		a.unseen = a.unseen || f.never || slices.ContainsFunc(f.bans, named)
+		a.unseen = a.unseen || f.never || slices.ContainsFunc(f.bans, unseen)
 	}
 	return a, out
 }
@@ -401,7 +401,7 @@ func condition(c *policy.Condition, whole, part *flow.Call) bool {
 
 var goConditions = conditions()
 
-func named(g grant) bool {
+func unseen(g grant) bool {
 	switch g.verb {
 	case "read", "create", "update", "delete", "revive", "upload", "download", "link", "follow", "schema", "schedule", "preferences":
 		return namedType(g) || namedField(g)
