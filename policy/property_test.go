@@ -144,7 +144,9 @@ func (d *dice) single(method string) *flow.Call {
 		uses = []flow.Use{flow.UseWrite, flow.UseWrite, flow.UseLink, flow.UseReturn}
 	case "schema_read", "preferences_read", "export_page":
 		c.Type, uses = "", nil
-	case "schema_field_read", "schema_field_delete", "delete", "follow":
+	case "schema_field_delete":
+		uses, c.Type = nil, one(d, "Shot", "Version", "HumanUser") // the parser takes no other words
+	case "schema_field_read", "delete", "follow":
 		uses = nil
 	case "work_schedule_update":
 		c.Type, uses, c.Studio = "", nil, d.chance(50)
