@@ -113,7 +113,8 @@ func useWords() [UseDownload + 1]string {
 }
 
 func appendTouches(dst []byte, touches []Touch) []byte {
-	sorted := slices.Clone(touches)
+	var few [shortList]Touch // most calls need no more, and no memory
+	sorted := append(few[:0], touches...)
 	slices.SortFunc(sorted, func(a, b Touch) int {
 		return cmp.Or(int(a.Use)-int(b.Use), strings.Compare(a.Type, b.Type), strings.Compare(a.Field, b.Field))
 	})
@@ -162,6 +163,10 @@ func appendNames(dst []byte, what string, names []string) []byte {
 func appendRecords(dst []byte, records []Record) []byte {
 	if len(records) == 0 {
 		return dst
+	}
+	if only := records[0].Type; !slices.ContainsFunc(records, func(r Record) bool { return r.Type != only }) {
+		dst = append(appendQuoted(append(dst, `,"records":{`...), only), ':')
+		return append(strconv.AppendInt(dst, int64(len(records)), 10), '}')
 	}
 	var types []string
 	counts := make(map[string]int)

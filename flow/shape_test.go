@@ -71,6 +71,18 @@ func TestTheOrderOfNamesChangesNoShape(t *testing.T) {
 	}
 }
 
+// TestAShapeCostsNoMemory, for the calls that tools make all day: every record
+// has one.
+func TestAShapeCostsNoMemory(t *testing.T) {
+	room := make([]byte, 0, flow.MaxShape)
+	for _, body := range []string{call("read", realRead), call("update", `{"type":"Shot","id":7,"fields":[{"field_name":"code","value":"a"}]}`)} {
+		c := parse(t, body).Call
+		if n := testing.AllocsPerRun(100, func() { flow.AppendShape(room, &c) }); n != 0 {
+			t.Errorf("%v allocations for %s", n, flow.AppendShape(nil, &c))
+		}
+	}
+}
+
 // TestALongShapeIsCut to what it is of, behind what stood there before.
 func TestALongShapeIsCut(t *testing.T) {
 	var fields, parts []string
