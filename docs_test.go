@@ -25,6 +25,7 @@ import (
 	"stagedoor/flowsite"
 	"stagedoor/policy"
 	"stagedoor/proxy"
+	"stagedoor/schema"
 )
 
 // What the documentation says is true of the code beside it.
@@ -459,6 +460,14 @@ func TestFixedBoundsInTheDocsAreTheCodes(t *testing.T) {
 		{"; 30 min, tokens a minute less", "proxy/session.go", `sessionLife = 30 \* time.Minute`},
 		{"tokens a minute less than they live; 30 s", "proxy/session.go", `mintTime = 30 \* time.Second`},
 		{"connections are kept to | 32", "upstream/pool.go", `maxHosts = 32`},
+		{"how many of one call are looked up | 10000, 60 s; 500 |", "proxy/lookup.go", `maxLookups = 10_000`},
+		{"how many of one call are looked up | 10000, 60 s; 500 |", "proxy/lookup.go", `lookupLife = time.Minute`},
+		{"how many of one call are looked up | 10000, 60 s; 500 |", "flow/lookup.go", `MaxAsked = 500`},
+		{fmt.Sprintf("the length of one | %d; %d, %d characters |", policy.MaxProjects, policy.MaxConditions, policy.MaxCondition), "policy/*.go", `MaxConditions`},
+		{fmt.Sprintf("bring one another in a row | %d types, %d; %d |", config.MaxTargets, config.MaxAllTargets, config.MaxRoleDepth), "config/roles.go", `MaxRoleDepth`},
+		{fmt.Sprintf("its types, its fields | 32 MiB, %d, %d |", schema.MaxTypes, schema.MaxFields), "schema/schema.go", `MaxFile += 32 << 20`},
+		{"1 MiB, 16 levels, 20000 items in a list, 1000 fields at one place", "config/tree.go", `maxItems  = 20_000`},
+		{"1 MiB, 16 levels, 20000 items in a list, 1000 fields at one place", "config/tree.go", `maxFields = 1000`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyTime = 15 \* time.Second`},
 		{"15 s, and 1 s more for each 64 KiB", "proxy/read.go", `bodyRate = 64 << 10`},
 	} {

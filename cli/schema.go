@@ -112,7 +112,7 @@ func pullConfig(cfg *config.Config, script string) (*config.Config, error) {
 	s.Deny, s.Roles, s.SudoAsLogin, s.SudoCaller, s.Observe = nil, nil, nil, false, false
 	s.Limit.Fleet, s.Limit.Kinds = 0, nil
 	only.Scripts = []config.Script{s}
-	only.Limits = config.Limits{} // one call needs no share of the fleet's budgets
+	only.Limits.Site.Rate, only.Limits.Fleet = 0, nil // one call needs no share of the fleet's budgets
 	only.Handles.Vault = ""
 	if s.Active == "" {
 		only.Vault, only.Login = nil, nil

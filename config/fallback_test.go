@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"stagedoor/config"
+	"stagedoor/fleet"
+	"stagedoor/limit"
 )
 
 // The figures that a wrangler of 800 nodes asked for.
@@ -41,5 +43,26 @@ func TestWhatASharedBudgetMeans(t *testing.T) {
 	c.Limits.Fleet = nil
 	if got := c.Shared(); got != nil {
 		t.Errorf("without a fleet: %+v", got)
+	}
+}
+
+// What validate prints is what package fleet does.
+func TestTheArithmeticOfSharedBudgetsIsTheFleets(t *testing.T) {
+	for _, rate := range []float64{0.5, 1, 7, 40, 120, 3000} {
+		for _, share := range []float64{1, 1.0 / 8, 1.0 / 800} {
+			for _, lease := range []time.Duration{100 * time.Millisecond, 2 * time.Second, time.Minute} {
+				c := &config.Config{
+					Limits:  config.Limits{Fleet: &config.Fleet{Share: share, Lease: lease}},
+					Scripts: []config.Script{{Name: "farm", Limit: config.Limit{Fleet: rate, Burst: 3}}},
+				}
+				s, o := c.Shared()[0], limit.Options{Rate: rate}
+				alone := fleet.FallBack(o, share)
+				if s.Burst != o.Effective().Burst || s.Alone != alone.Rate || s.AtOnce != alone.Burst ||
+					s.Lease != fleet.MaxLease(o, lease) || s.Overshoot != fleet.Overshoot(o, lease, s.Proxies) {
+					t.Errorf("%g/s, share %g, lease %s: %+v, and the fleet has %+v, a lease of %d, %d beyond",
+						rate, share, lease, s, alone, fleet.MaxLease(o, lease), fleet.Overshoot(o, lease, s.Proxies))
+				}
+			}
+		}
 	}
 }

@@ -195,6 +195,9 @@ func (r *reading) join(s *Script, pos *scriptPos) int {
 
 // coveredByRoles warns of a script's own rules that its roles bring anyway.
 func (r *reading) coveredByRoles(own *ruleSet, rules []policy.Rule) {
+	if len(own.rules) == 0 {
+		return
+	}
 	c := r.newCovering()
 	for i := range rules {
 		c.add(i, &rules[i])
