@@ -130,7 +130,8 @@ func (r *reading) keyOf(s *Script, pos scriptPos, field string, wrong bool) {
 	case s.KeyField == "":
 		s.KeyField = DefaultKeyField
 	}
-	if pos.allow == nil && len(pos.roles) == 0 && !wrong || pos.allow != nil && pos.allow.kind == kindList && len(pos.allow.items) == 0 && len(pos.roles) == 0 {
+	none := pos.allow == nil && !wrong || pos.allow != nil && pos.allow.kind == kindList && len(pos.allow.items) == 0
+	if none && len(pos.roles) == 0 && !s.Observe { // an observed one begins like this
 		r.warn(key, s.Name+" has no allow: it may only call info", "")
 	}
 }
