@@ -100,9 +100,9 @@ func BenchmarkServeHTTP(b *testing.B) {
 }
 
 // maxAllocs is what one small call may allocate in the handler, net/http's own
-// not counted: 87 with Go 1.26, half of them for the names of its 40 fields,
-// and room for another release to differ.
-const maxAllocs = 105
+// not counted: 92 with Go 1.26, half of them for the names of its 40 fields, a
+// dozen more under the race detector, and room for another release to differ.
+const maxAllocs = 112
 
 func TestAllocationsOfASmallCall(t *testing.T) {
 	serve := small(t)

@@ -45,7 +45,7 @@ func rule(words string, in *policy.Projects) policy.Rule {
 // looked are projects whose records are looked up.
 func looked(ids ...int64) *policy.Projects { return &policy.Projects{IDs: ids, Lookup: true} }
 
-// places is a site that knows in which projects Shots lie, 0 for none; others it
+// places is a site that knows in which projects records lie, 0 for none; others it
 // does not tell of. Every other call is answered with a 1.
 type places struct {
 	mu     sync.Mutex
@@ -55,27 +55,34 @@ type places struct {
 	status int    // of such an answer, if it is none
 }
 
-var askedFor = regexp.MustCompile(`"return_fields":\["id","project"\].*"path":"id","relation":"in","values":\[([0-9,]+)\]`)
+var askedFor = regexp.MustCompile(`"type":"(\w+)","return_fields":\["id","project"\].*"path":"id","relation":"in","values":\[([0-9,]+)\]`)
 
 func (p *places) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	m := askedFor.FindSubmatch(b)
-	if m == nil {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/api/"):
+		restSite(`{"data":{"type":"Shot","id":12,"attributes":{}}}`)(w, r)
+		return
+	case strings.HasPrefix(r.URL.Path, "/upload/"):
+		_, _ = io.WriteString(w, "1:42\nok")
+		return
+	case m == nil:
 		_, _ = io.WriteString(w, `{"results":1}`)
 		return
 	}
 	p.mu.Lock()
 	p.asked++
 	var rows []string
-	for id := range strings.SplitSeq(string(m[1]), ",") {
+	for id := range strings.SplitSeq(string(m[2]), ",") {
 		n, _ := strconv.ParseInt(id, 10, 64)
 		in, known := p.of[n]
 		switch {
 		case known && in == 0:
-			rows = append(rows, fmt.Sprintf(`{"type":"Shot","id":%d,"project":null}`, n))
+			rows = append(rows, fmt.Sprintf(`{"type":%q,"id":%d,"project":null}`, m[1], n))
 		case known:
-			rows = append(rows, fmt.Sprintf(`{"type":"Shot","id":%d,"project":{"type":"Project","id":%d,"name":"x"}}`, n, in))
+			rows = append(rows, fmt.Sprintf(`{"type":%q,"id":%d,"project":{"type":"Project","id":%d,"name":"x"}}`, m[1], n, in))
 		}
 	}
 	before, status := p.before, p.status
@@ -126,6 +133,48 @@ func TestARecordIsLookedUpWhereItsRuleWantsItInAProject(t *testing.T) {
 	if ev[0].Kind != audit.Intent || ev[0].Method != "read" || !strings.HasPrefix(ev[0].Rule, "lookup for ") || ev[1].Kind != audit.Outcome || ev[1].ID != ev[0].ID ||
 		ev[0].Rule != "lookup for "+ev[2].ID || ev[2].Method != "update" || ev[2].Rule != "t.yaml:1" {
 		t.Errorf("recorded %+v", ev[:3])
+	}
+}
+
+// TestEachWayToARecordIsLookedUp: by api3, a form and REST alike.
+func TestEachWayToARecordIsLookedUp(t *testing.T) {
+	contentType, form := formFile(t, "sg_uploaded_movie", 48<<10)
+	for name, send := range map[string]func(*stage) result{
+		"update": func(s *stage) result { return s.post(update(7, "code", `"a"`)) },
+		"delete": func(s *stage) result {
+			return s.post(`{"method_name":"delete","params":[{"script_name":"pub","script_key":"x"},{"type":"Shot","id":7}]}`)
+		},
+		"revive": func(s *stage) result {
+			return s.post(`{"method_name":"revive","params":[{"script_name":"pub","script_key":"x"},{"type":"Shot","id":7}]}`)
+		},
+		"upload": func(s *stage) result {
+			return s.do(http.MethodPost, "/upload/upload_file", string(form), "Content-Type", contentType)
+		},
+		"REST update": func(s *stage) result {
+			return s.do(http.MethodPut, "/api/v1/entity/shots/7", `{"code":"a"}`, "Content-Type", "application/json", "Accept", "application/json")
+		},
+		"REST delete": func(s *stage) result { return s.do(http.MethodDelete, "/api/v1/entity/shots/7", "") },
+		"REST read":   func(s *stage) result { return s.get("/api/v1/entity/shots/7?fields=code") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := &places{of: map[int64]int64{7: 122}}
+			s := start(t, site.ServeHTTP, rules(
+				rule("read: Shot.code", looked(122)), rule("update: Shot.code", looked(122)), rule("delete: Shot", looked(122)), rule("revive: Shot", looked(122)),
+				rule("upload: Version.sg_uploaded_movie", looked(122))))
+			if got := send(s); got.status >= 300 || refused(got) != "" {
+				t.Fatalf("in the project: %+v", got)
+			}
+			if n := site.questions(); n != 1 || (name == "revive") != strings.Contains(s.received()[0], `"return_only":"retired"`) {
+				t.Errorf("%d questions: %q", n, s.received()[0])
+			}
+			site = &places{of: map[int64]int64{7: 145}}
+			s = start(t, site.ServeHTTP, rules(
+				rule("read: Shot.code", looked(122)), rule("update: Shot.code", looked(122)), rule("delete: Shot", looked(122)), rule("revive: Shot", looked(122)),
+				rule("upload: Version.sg_uploaded_movie", looked(122))))
+			if got := send(s); refused(got) != string(proxy.Project) || len(s.received()) != 1 {
+				t.Errorf("in another: %+v, the site saw %d calls", got, len(s.received()))
+			}
+		})
 	}
 }
 
