@@ -105,6 +105,7 @@ func TestOnlySuccessIsShared(t *testing.T) {
 		"an error of the site":  func() *http.Response { return status(http.StatusBadGateway) },
 		"a page":                func() *http.Response { r := status(200); r.Header.Set("Content-Type", "text/html"); return r },
 		"nothing":               saying(``),
+		"not the whole":         func() *http.Response { return status(http.StatusPartialContent) },
 		"a redirect":            func() *http.Response { return status(http.StatusSeeOther) },
 		"a broken connection":   func() *http.Response { return nil },
 		"an answer that breaks": func() *http.Response { r := status(200); r.Body = io.NopCloser(snapped{}); return r },
@@ -331,6 +332,9 @@ func TestAReloadStartsAnew(t *testing.T) {
 		lead.answer(`{"results":"old"}`)
 		if a, b := <-old, <-waits; a.body.String() != b.body.String() {
 			t.Errorf("%s and %s", a.body.String(), b.body.String())
+		}
+		if s := h.proxy.Shared(); s.Entries != 0 {
+			t.Errorf("it was kept: %+v", s)
 		}
 		second.answer(`{"results":"new"}`)
 		if got := <-fresh; got.body.String() != `{"results":"new"}` || h.does(readShot) != `{"results":"new"}` {
