@@ -410,7 +410,7 @@ func (b *Budget) age() {
 	now := b.f.now()
 	b.expire(now)
 	if b.back > 0 && !b.f.isAway() && !b.lane[limit.Farm].asking {
-		b.ask(limit.Farm, b.question(limit.Farm))
+		b.ask(limit.Farm, b.returning())
 	}
 	if len(b.lots) > 0 || b.back > 0 {
 		b.armed = true
@@ -434,13 +434,8 @@ func (b *Budget) note(now time.Time, cost int) {
 }
 
 // target is how many tokens are to be there for calls to come: as many as were
-// asked for within a lease, and none for a single call. b.mu is held.
-func (b *Budget) target() int {
-	if n := max(b.this, b.last); n > 1 {
-		return min(n, b.max)
-	}
-	return 0
-}
+// asked for within half a lease, and none for a single call. b.mu is held.
+func (b *Budget) target() int { return min(max(b.this, b.last)/2, b.max) }
 
 // kick asks Redis for what lacks, unless it is asked already. b.mu is held.
 func (b *Budget) kick() {
@@ -457,15 +452,21 @@ func (b *Budget) kick() {
 		return
 	}
 	if target := b.target(); target > 0 && b.have < (target+1)/2 && !time.Now().Before(b.quiet) {
-		q := b.question(limit.Farm)
+		q := b.returning()
 		q.more = target - b.have
 		b.ask(limit.Farm, q)
 	}
 }
 
+// returning is the part of every question that asks for nothing. b.mu is held.
+func (b *Budget) returning() question {
+	return question{rate: b.opts.Rate, burst: b.opts.Burst, back: b.back, owed: b.owed}
+}
+
 // question is what a lane has to ask now. b.mu is held.
 func (b *Budget) question(l limit.Lane) question {
-	q := question{rate: b.opts.Rate, burst: b.opts.Burst, lane: l, back: b.back, owed: b.owed}
+	q := b.returning()
+	q.lane = l
 	if w := b.first(l); w != nil {
 		q.need, q.want = w.cost-b.have, b.lane[l].costs-b.have
 		q.more = b.target()
@@ -613,7 +614,7 @@ func (b *Budget) end() (question, bool) {
 	b.timer.Stop()
 	b.back += b.have
 	b.spend(b.have)
-	q := b.question(limit.Farm)
+	q := b.returning()
 	b.back, b.owed = 0, 0
 	return q, q.back > 0 && q.rate > 0
 }

@@ -25,6 +25,8 @@ const (
 	// script takes Redis some 30 microseconds, so that four of them carry more
 	// operations than a proxy ever asks for; a fleet has one or two each.
 	maxConnections = 4
+	// maxIdle is how many of them are kept: one, and one for a second budget.
+	maxIdle = 2
 	// idleTime is how long a connection that nobody needs is kept. The look at
 	// the brakes keeps one in use.
 	idleTime = 30 * time.Second
@@ -75,7 +77,7 @@ func newClient(o *Options) (*client, error) {
 		ContextTimeoutEnabled:      true,
 		PoolSize:                   maxConnections,
 		MaxActiveConns:             maxConnections,
-		MaxIdleConns:               maxConnections,
+		MaxIdleConns:               maxIdle,
 		ConnMaxIdleTime:            idleTime,
 		ReadBufferSize:             bufferSize,
 		WriteBufferSize:            bufferSize,

@@ -51,7 +51,7 @@ if tat < now + 2 * full then tat = math.min(tat + owed * each, now + 2 * full) e
 local free = math.floor((now + full - tat) / each + 0.000001)
 local down = math.min(need, burst)
 local given, wait = -1, 0
-if free >= down then
+if need == 0 or free >= down then
   given = math.max(need, math.min(want, free))
   local extra = math.floor((now + full / 2 - pre) / (each / 2) + 0.000001)
   extra = math.min(more, free - given, extra)
