@@ -112,8 +112,9 @@ type Grants struct {
 // TakeAll takes a call through the budgets in order; nil ones are skipped. On
 // an error those taken before are cancelled, and the int is the index of the
 // budget that refused; it is -1 otherwise. a.MaxHold, if it isn't 0, bounds the
-// holds at all of them together; each has its own bound as well. It allocates
-// nothing of its own.
+// holds at all of them together; each has its own bound as well. So the Held of a
+// [*Refused] or [*Braked] counts what it was held before, too. It allocates
+// nothing for a call that goes.
 //
 // At most [MaxStages] may be given, nil ones counted.
 func TakeAll(ctx context.Context, stages []Stage, a Ask) (Grants, int, error) {
@@ -129,7 +130,7 @@ func TakeAll(ctx context.Context, stages []Stage, a Ask) (Grants, int, error) {
 		g, err := s.Take(ctx, Ask{Cost: a.Cost, Lane: a.Lane, MaxHold: rest})
 		if err != nil {
 			gs.Cancel()
-			return Grants{}, i, err
+			return Grants{}, i, heldBefore(err, gs.Held())
 		}
 		if rest > 0 {
 			if rest -= g.Held; rest <= 0 {
@@ -140,6 +141,24 @@ func TakeAll(ctx context.Context, stages []Stage, a Ask) (Grants, int, error) {
 		gs.n++
 	}
 	return gs, -1, nil
+}
+
+// heldBefore is the error of a call that other budgets held for a time before.
+func heldBefore(err error, d time.Duration) error {
+	if d == 0 {
+		return err
+	}
+	if r, ok := errors.AsType[*Refused](err); ok {
+		all := *r
+		all.Held += d
+		return &all
+	}
+	if b, ok := errors.AsType[*Braked](err); ok {
+		all := *b
+		all.Held += d
+		return &all
+	}
+	return err
 }
 
 // Release frees the slots; see [Grant.Release]. The last taken is the first

@@ -120,8 +120,14 @@ func TestTakeAllHoldsWithinOneBound(t *testing.T) {
 		two.Charge(1)
 		_, at, err := limit.TakeAll(t.Context(), []limit.Stage{slow(), two}, limit.Ask{MaxHold: 1999 * ms})
 		var r *limit.Refused
-		if !errors.As(err, &r) || at != 1 || r.Reason != limit.ReasonMaxHold {
-			t.Errorf("stage %d: %v", at, err)
+		if !errors.As(err, &r) || at != 1 || r.Reason != limit.ReasonMaxHold || r.Held != time.Second {
+			t.Errorf("stage %d: %+v", at, err)
+		}
+		var paused limit.Brakes
+		mustSet(t, &paused, brake(limit.ScopeScript, "pub", 0, time.Hour))
+		_, at, err = limit.TakeAll(t.Context(), []limit.Stage{slow(), paused.Stage("pub", "")}, limit.Ask{})
+		if b := braked(t, err); at != 1 || b.Held != time.Second || b.Name != "pub" {
+			t.Errorf("stage %d: %+v", at, b)
 		}
 		// Without one each has its own.
 		_, _, _ = limit.TakeAll(t.Context(), []limit.Stage{slow(), lent}, limit.Ask{})
