@@ -29,6 +29,10 @@ const (
 	// controlTimeout is how long one may take: a brake that goes to the fleet
 	// waits for Redis.
 	controlTimeout = 10 * time.Second
+	// maxSocketPath is how long the kernel lets the path of a socket be, in bytes.
+	maxSocketPath = 103
+	// unfinished ends the name of a socket that others could still open.
+	unfinished = ".new"
 )
 
 // Brake slows the calls of a script or of a caller, for a while.
@@ -96,6 +100,9 @@ func OpenControl(ctx context.Context, path string, box BrakeBox, logger *slog.Lo
 
 // clearSocket removes a socket that nobody listens on.
 func clearSocket(ctx context.Context, path string) error {
+	if len(path)+len(unfinished) > maxSocketPath {
+		return fmt.Errorf("the path of the control socket is longer than %d bytes: %s; name another with --control", maxSocketPath-len(unfinished), path)
+	}
 	st, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -119,7 +126,7 @@ func clearSocket(ctx context.Context, path string) error {
 // listenPrivate makes a socket that only its owner can open, from its first
 // moment on: it gets its name when it has its mode.
 func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
-	fresh := path + ".new"
+	fresh := path + unfinished
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("removing an unfinished socket: %w", err)
 	}

@@ -67,8 +67,8 @@ func (b *budgets) updateSite(l *config.Limits) {
 		return
 	}
 	b.health.Update(health)
-	o.InFlight = b.health.Limit() // what its health has come to stays
 	b.site.Update(o)
+	b.site.SetInFlight(b.health.Limit()) // what its health has come to stays
 }
 
 // longestHold is how long calls may wait for a budget that several scripts
@@ -152,7 +152,7 @@ func (b *budgets) putSite(st *proxy.State) {
 // isShrunk says whether the site's health holds calls back.
 func (b *budgets) isShrunk(st admin.SiteStatus) bool {
 	reason, _ := b.health.Last()
-	return st.Limit > 0 && reason != string(limit.HealthFull)
+	return st.Limit > 0 && reason != limit.HealthFull
 }
 
 // siteStatus is for a scrape.
