@@ -196,7 +196,11 @@ func (x *exchange) refuseLimit(at int, err error) bool {
 	}
 	wait := max(time.Second, r.RetryAfter.Round(time.Second))
 	if r.Reason == limit.ReasonQueueFull {
-		return x.refuse(QueueFull, fmt.Sprintf("%s and too many calls are waiting; try again in %s", who, wait), "")
+		calls := "calls"
+		if at == stageKind || at == stageScript {
+			calls = "of its calls"
+		}
+		return x.refuse(QueueFull, fmt.Sprintf("%s and too many %s are waiting; try again in %s", who, calls, wait), "")
 	}
 	return x.refuse(RateLimit, fmt.Sprintf("%s, after a wait of %s; try again in %s", who, r.Held.Round(time.Millisecond), wait), "")
 }

@@ -67,6 +67,24 @@ func TestARefusalSaysWhoseLimitItWas(t *testing.T) {
 	}
 }
 
+// TestAFullQueueSaysWhose: the text differs where others fill it.
+func TestAFullQueueSaysWhose(t *testing.T) {
+	full := func() *limit.Limiter {
+		l := limit.New(limit.Options{Rate: 0.001, Burst: 1, MaxHold: time.Minute, MaxQueue: -1})
+		l.Charge(1)
+		return l
+	}
+	for says, edit := range map[string]func(*proxy.State, *proxy.Script){
+		"Stagedoor: pub is over its rate limit and too many of its calls are waiting; try again in ":                   func(_ *proxy.State, s *proxy.Script) { s.Limiter = full() },
+		"Stagedoor: all scripts together have used up the site's budget and too many calls are waiting; try again in ": func(st *proxy.State, _ *proxy.Script) { st.SiteLimiter = full() },
+	} {
+		s := start(t, answering(`{"results":1}`), with(edit))
+		if got := s.post(readShot); refused(got) != string(proxy.QueueFull) || !strings.Contains(got.body, says) || len(s.received()) != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 // TestALimitForAKindIsForThatKind: the others go on.
 func TestALimitForAKindIsForThatKind(t *testing.T) {
 	for kind, call := range map[string]string{
