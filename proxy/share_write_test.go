@@ -130,6 +130,21 @@ func TestAReadThatBeganBeforeAWriteAnswersNobodyAfterIt(t *testing.T) {
 	})
 }
 
+func TestAnAnswerThatAWriteOvertookIsNotKept(t *testing.T) {
+	inHall(t, 30, func(h *hall) {
+		read := h.sends(readShot)
+		old := h.next()
+		write := h.sends(createShot)
+		h.next().answer(`{"results":{"id":1}}`)
+		<-write
+		old.answer(`{"results":"old"}`)
+		<-read
+		if s := h.proxy.Shared(); s.Entries != 0 || s.Bytes != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A read that comes while a write is on its way may see what was before it, but
 // only until the writer can know that it is done.
 func TestAnAnswerFromTheMiddleOfAWriteEndsWithIt(t *testing.T) {
