@@ -126,11 +126,11 @@ func (h *hall) none() {
 	}
 }
 
-func (a *asking) answer(body string) { a.done <- saying(body)() }
+func (a *asking) answer(body string) { a.done <- saying(body)() } //nolint:bodyclose // the proxy closes it
 
 // status is an answer without much in it.
 func status(code int) *http.Response {
-	r := saying(`{}`)() //nolint:bodyclose // the proxy closes it
+	r := saying(`{}`)()
 	r.StatusCode = code
 	return r
 }
