@@ -85,7 +85,7 @@ func TestTheSchemaIsPulledByTheNamedScriptOrNot(t *testing.T) {
 func TestValidateKnowsTheFieldsOfTheSite(t *testing.T) {
 	t.Parallel()
 	site := startSite(t, flowsite.Options{})
-	config, path := schemaPlace(t, site, "    allow:\n      - update: Shot.descripton\n      - read: Shott\n")
+	config, path := schemaPlace(t, site, "    allow:\n      - update: Shot.codes\n      - read: Shott\n")
 	if code, out, _ := run(t, "validate", "--config", config); code != 0 {
 		t.Errorf("without a snapshot: %d %s", code, out)
 	}
@@ -95,8 +95,8 @@ func TestValidateKnowsTheFieldsOfTheSite(t *testing.T) {
 	today := time.Now().UTC().Format(time.DateOnly)
 	code, out, _ := run(t, "validate", "--config", config)
 	for _, want := range []string{
-		":12:17: error: unknown field \"Shot.descripton\" in update\n",
-		"has description\n", ":13:15: error: unknown type \"Shott\" in read\n",
+		":12:17: error: unknown field \"Shot.codes\" in update\n",
+		"has code\n", ":13:15: error: unknown type \"Shott\" in read\n",
 		"  hint: site schema of ", " (stagedoor schema pull) has Shot\n", "2 errors",
 	} {
 		if code != 1 || !strings.Contains(out, want) {
