@@ -345,7 +345,7 @@ func (s *simulation) result(rec *record, from, to time.Time, a, b counters) *res
 	r := &result{
 		took: took, asked: rec.asked, let: len(rec.let), refused: rec.refused,
 		over:   excess(rec.let, s.o.rate),
-		bound:  float64(s.o.burst + fleet.Overshoot(s.o.limit(), s.o.lease, len(s.budgets))),
+		bound:  float64(s.o.burst+fleet.Overshoot(s.o.limit(), s.o.lease, len(s.budgets))) + float64(b.alone-a.alone),
 		leases: float64(b.leases-a.leases) / second, asks: (b.asks - a.asks) / second, all: (b.all - a.all) / second,
 		cpu: (b.cpu - a.cpu) / second, outages: b.outages - a.outages, alone: b.alone - a.alone,
 	}
@@ -374,6 +374,6 @@ func (r *result) print(w io.Writer, what string) {
 		what, float64(r.let)/second, float64(r.refused)/second, r.over, r.bound, r.leases, r.asks, r.all, 100*r.cpu,
 		r.held50.Round(100*time.Microsecond), r.held99.Round(100*time.Microsecond), 100*r.atOnce)
 	if r.outages > 0 || r.alone > 0 {
-		fmt.Fprintf(w, "\n*** %d times a proxy lost Redis; %d calls had a share alone ***\n\n", r.outages, r.alone)
+		fmt.Fprintf(w, "\n*** %d times a proxy lost Redis; %d calls had a share alone: is this machine too busy for so many? ***\n\n", r.outages, r.alone)
 	}
 }
