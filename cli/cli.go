@@ -101,7 +101,7 @@ Begin with:  stagedoor demo`,
 	})
 	root.PersistentFlags().StringVarP(&c.config, "config", "c", "",
 		"the configuration `FILE` (default: "+localConfig+" if it is there, else "+systemConfig+")")
-	root.AddCommand(c.serve(), c.demo(), c.validate(), c.schema(), c.check(), c.health(), c.audit(),
+	root.AddCommand(c.serve(), c.demo(), c.validate(), c.schema(), c.check(), c.health(), c.audit(), c.policy(),
 		c.slow(), c.pause(), c.resume(), c.brakes(), c.version())
 	return root
 }
