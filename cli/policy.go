@@ -14,6 +14,7 @@ import (
 	"stagedoor/config"
 	"stagedoor/flow"
 	"stagedoor/policy"
+	"stagedoor/schema"
 )
 
 // The policy commands decide as serve does, by the same parser and the same
@@ -57,7 +58,7 @@ func readRulebook(path string) (*rulebook, error) {
 	cfg, err := config.Inspect(path)
 	if err != nil {
 		if ds, ok := errors.AsType[config.Errors](err); ok {
-			return nil, cannotStart(fmt.Errorf("%s; see: stagedoor validate -c %s", firstLine(config.Format(ds)), path))
+			return nil, cannotStart(fmt.Errorf("%s; see: stagedoor validate -c %s", firstError(ds), path))
 		}
 		return nil, cannotStart(err)
 	}
@@ -79,6 +80,17 @@ func policyOf(s *config.Script) policy.Script {
 		Name: s.Name, Where: s.AllowWhere, Rules: s.Allow, Deny: s.Deny,
 		Sudo: s.SudoAsLogin, SudoCaller: s.SudoCaller, ForwardUser: s.ForwardUser,
 	}
+}
+
+// fields counts the fields of a type, where there is a snapshot of the schema
+// that knows it.
+func (b *rulebook) fields(typ string) (n int, ok bool) {
+	s, err := schema.Read(b.cfg.SchemaPath(b.path))
+	if err != nil {
+		return 0, false // without one, the answer says less
+	}
+	t, ok := s.Types[typ]
+	return len(t.Fields), ok
 }
 
 // names lists the scripts in the order of the file.
@@ -115,6 +127,16 @@ func (s *bookScript) rule(where string) (*policy.Rule, bool) {
 		}
 	}
 	return nil, false
+}
+
+// firstError is the first thing that makes a configuration none, in one line.
+func firstError(ds []config.Diagnostic) string {
+	for i := range ds {
+		if ds[i].Severity == config.Error {
+			return firstLine(ds[i].Format())
+		}
+	}
+	return firstLine(config.Format(ds))
 }
 
 func firstLine(text string) string {

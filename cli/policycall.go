@@ -98,7 +98,7 @@ func (b *rulebook) read(text string, words []string) (*asked, error) {
 // readJSON tells an api3 body from an audit record by its members.
 func (b *rulebook) readJSON(text []byte) (*asked, error) {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(text, &members) == nil && members["ev"] != nil {
+	if json.NewDecoder(bytes.NewReader(text)).Decode(&members) == nil && members["ev"] != nil {
 		line, err := readAuditLine(text)
 		if err != nil {
 			return nil, err

@@ -75,7 +75,7 @@ func (c *commands) explain(o *explainOptions, args []string, stdin io.Reader) er
 	} else {
 		r = s.decide(a.query, time.Now())
 	}
-	x := &explanation{s: s, a: a, r: r}
+	x := &explanation{b: b, s: s, a: a, r: r}
 	if o.json {
 		err = c.printJSON(x.json())
 	} else {
@@ -129,6 +129,7 @@ func (c *commands) explainUnreadable(o *explainOptions, u *proxy.Unreadable) err
 
 // explanation is a decision and what there is to say of it.
 type explanation struct {
+	b *rulebook
 	s *bookScript
 	a *asked
 	r ruling
@@ -298,7 +299,11 @@ func (x *explanation) wider() string {
 	if x.r.Reason != policy.NoRule || n.Field == "" || n.Field == flow.EveryField {
 		return ""
 	}
-	return fmt.Sprintf("(%s: %s would also open every other field of it)", n.Verb, n.Type)
+	others := "every other field of it"
+	if t, ok := x.b.fields(n.Type); ok {
+		others = many(max(0, t-1), "other field")
+	}
+	return fmt.Sprintf("(%s: %s would also open %s)", n.Verb, n.Type, others)
 }
 
 // Where is the place of the script's allow list.

@@ -64,11 +64,11 @@ func (l *lesson) flow() string {
 func (l *lesson) proveWritten(path string, old, text []byte) error {
 	was, ds := config.Parse(path, old)
 	if was == nil {
-		return fmt.Errorf("it is wrong as it is: %s", firstLine(config.Format(ds)))
+		return fmt.Errorf("it is wrong as it is: %s", firstError(ds))
 	}
 	is, ds := config.Parse(path, text)
 	if is == nil {
-		return fmt.Errorf("the rules make it wrong: %s", firstLine(config.Format(ds)))
+		return fmt.Errorf("the rules make it wrong: %s", firstError(ds))
 	}
 	b := newRulebook(path, is)
 	s := b.scripts[l.s.Name]
