@@ -310,7 +310,7 @@ func withoutLinks(needs []policy.Need, allow []policy.Rule) []policy.Need {
 
 // leave notes a kind of call that nothing is learnt from.
 func (l *lesson) leave(k *tallied, why string) {
-	l.left = append(l.left, leftLine(firstLine(callWords(k.call)), many(k.calls, "call")+", "+why))
+	l.left = append(l.left, leftLine(firstLine(k.words()), many(k.calls, "call")+", "+why))
 }
 
 // check makes sure that the rules allow what they were learnt from.
@@ -318,7 +318,7 @@ func (l *lesson) check(s *bookScript) error {
 	hopeful := s.doubles().hopeful
 	for _, k := range l.learned {
 		if v := hopeful.Decide(policy.Query{Call: k.call, Login: k.sudo}); !v.Allow {
-			return fmt.Errorf("the rules that were learnt do not allow %s (%s): please report this", firstLine(callWords(k.call)), v.Reason)
+			return fmt.Errorf("the rules that were learnt do not allow %s (%s): please report this", firstLine(k.words()), v.Reason)
 		}
 	}
 	return nil

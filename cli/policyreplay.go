@@ -124,7 +124,7 @@ func (b *rulebook) replayScript(name string, t *tally, now time.Time) *replayed 
 
 func (o *replayed) count(k *tallied, r *ruling) {
 	through := k.was != wordRefused
-	line := outcome{Calls: k.calls, Call: callWords(k.call)}
+	line := outcome{Calls: k.calls, Call: k.words()}
 	switch r.word {
 	case wordAllowed:
 		o.Allowed += k.calls

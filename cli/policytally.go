@@ -150,6 +150,14 @@ func (t *tally) kind(key tallyKey, l *auditLine) (*tallied, error) {
 	return k, nil
 }
 
+// words is callWords for as much of the call as is known.
+func (k *tallied) words() string {
+	if k.cut {
+		return strings.TrimSpace(k.call.Method+" "+k.call.Type) + ", cut short"
+	}
+	return callWords(k.call)
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b
