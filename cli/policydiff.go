@@ -125,7 +125,7 @@ func diffBooks(was, is *rulebook) (out []difference) {
 			out = append(out, diffGrants(name, a, emptyScript(name))...)
 		default:
 			out = append(out, diffGrants(name, a, b)...)
-			out = append(out, diffSettings(a, b)...)
+			out = append(out, diffSettings(a, b, was.cfg, is.cfg)...)
 		}
 	}
 	if w := otherSettings(was.cfg, is.cfg); w != "" {
@@ -359,8 +359,29 @@ func (u *universe) fieldWords(verb, typ string, changed []string) string {
 	return "but [" + strings.Join(rest, ", ") + "]"
 }
 
-// diffSettings compares what a script has besides its rules.
-func diffSettings(a, b *bookScript) (out []difference) {
+// diffSettings compares what a script has besides its rules. What it has from
+// the whole configuration is told there.
+func diffSettings(a, b *bookScript, was, is *config.Config) (out []difference) {
+	out = append(out, diffLogins(a, b)...)
+	if m, n := modeWords(a), modeWords(b); m != n {
+		out = append(out, difference{a.Name, signOther, n + " (was: " + m + ")"})
+	}
+	if w := limitWords(&a.Limit, &b.Limit); w != "" {
+		out = append(out, difference{a.Name, signOther, "limit: " + w})
+	}
+	old, fresh := *a.Script, *b.Script
+	if old.Contact == was.Contact && fresh.Contact == is.Contact {
+		old.Contact, fresh.Contact = "", ""
+	}
+	w := otherFields(old, fresh, "Name", "Line", "Roles", "Allow", "Deny", "AllowWhere", "Limit", "SudoAsLogin", "SudoCaller", "Observe", "ObserveEnd", "ForwardUser")
+	if w != "" {
+		out = append(out, difference{a.Name, signOther, "other settings: " + w})
+	}
+	return out
+}
+
+// diffLogins compares as whom a script may act.
+func diffLogins(a, b *bookScript) (out []difference) {
 	logins := func(s *bookScript) []string {
 		if s.SudoCaller {
 			return append(slices.Clone(s.SudoAsLogin), "caller")
@@ -382,15 +403,6 @@ func diffSettings(a, b *bookScript) (out []difference) {
 	}
 	if a.ForwardUser && !b.ForwardUser {
 		out = append(out, difference{a.Name, signLess, "user_auth: forward"})
-	}
-	if was, is := modeWords(a), modeWords(b); was != is {
-		out = append(out, difference{a.Name, signOther, is + " (was: " + was + ")"})
-	}
-	if w := limitWords(&a.Limit, &b.Limit); w != "" {
-		out = append(out, difference{a.Name, signOther, "limit: " + w})
-	}
-	if w := otherFields(*a.Script, *b.Script, "Name", "Line", "Allow", "Deny", "AllowWhere", "Limit", "SudoAsLogin", "SudoCaller", "Observe", "ObserveEnd", "ForwardUser"); w != "" {
-		out = append(out, difference{a.Name, signOther, "other settings: " + w})
 	}
 	return out
 }
