@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -144,9 +145,7 @@ func (raw *rawRequest) served() (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the request: %w", err)
 	}
-	for name, v := range raw.header {
-		r.Header[name] = v
-	}
+	maps.Copy(r.Header, raw.header)
 	return r, nil
 }
 

@@ -196,7 +196,7 @@ func (t *fixture) request(script string) (*rawRequest, error) {
 		return &rawRequest{method: "POST", target: "/api3/json", header: jsonHeader(), body: body}, nil
 	case t.REST != "":
 		if !isRequestLine(t.REST) {
-			return nil, errors.New("rest is VERB /api/v1/...")
+			return nil, errors.New("rest is a verb and a path, such as GET /api/v1/entity/shots")
 		}
 		return plainRequest(t.REST)
 	}

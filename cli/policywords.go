@@ -38,17 +38,15 @@ func callWords(c *flow.Call) string {
 
 // partWords is "update Version [description]  links Shot".
 func partWords(c *flow.Call) string {
-	out := c.Method
-	if c.Type != "" {
-		out += " " + c.Type
-	}
+	head := strings.TrimSpace(c.Method + " " + c.Type)
 	main, mainUse := flow.UseReturn, ""
 	if c.Writes {
 		main, mainUse = flow.UseWrite, "returns"
 	}
 	if f := fieldWords(c, main); f != "" {
-		out += " [" + f + "]"
+		head += " [" + f + "]"
 	}
+	out := []string{head}
 	for _, u := range []struct {
 		use  flow.Use
 		word string
@@ -61,27 +59,24 @@ func partWords(c *flow.Call) string {
 		{flow.UseUpload, "into"},
 		{flow.UseDownload, "of"},
 	} {
-		if u.word == "" {
-			continue
-		}
-		if f := fieldWords(c, u.use); f != "" {
-			out += "  " + u.word + " " + f
+		if f := fieldWords(c, u.use); u.word != "" && f != "" {
+			out = append(out, u.word+" "+f)
 		}
 	}
 	if len(c.Presets) > 0 {
-		out += "  presets " + strings.Join(c.Presets, ", ")
+		out = append(out, "presets "+strings.Join(c.Presets, ", "))
 	}
 	if c.PageSize > 0 {
-		out += fmt.Sprintf("  %d a page", c.PageSize)
+		out = append(out, fmt.Sprintf("%d a page", c.PageSize))
 	}
 	switch {
 	case c.Projects == nil:
 	case slices.Equal(c.Projects, []int64{flow.ShapeProject}): // a record has no ids
-		out += "  in projects that it names"
+		out = append(out, "in projects that it names")
 	default:
-		out += "  in project " + idsText(c.Projects)
+		out = append(out, "in project "+idsText(c.Projects))
 	}
-	return out
+	return strings.Join(out, "  ")
 }
 
 // fieldWords lists what a call names in one position: fields of its own type
