@@ -69,17 +69,9 @@ func newRulebook(path string, cfg *config.Config) *rulebook {
 	b := &rulebook{path: path, cfg: cfg, types: flow.NewTypes(namedTypes(cfg)...), scripts: map[string]*bookScript{}}
 	for i := range cfg.Scripts {
 		s := &cfg.Scripts[i]
-		b.scripts[s.Name] = &bookScript{Script: s, policy: policy.Compile(policyOf(s))}
+		b.scripts[s.Name] = &bookScript{Script: s, policy: policyOf(s)}
 	}
 	return b
-}
-
-// policyOf is a script's policy as its configuration has it.
-func policyOf(s *config.Script) policy.Script {
-	return policy.Script{
-		Name: s.Name, Where: s.AllowWhere, Rules: s.Allow, Deny: s.Deny,
-		Sudo: s.SudoAsLogin, SudoCaller: s.SudoCaller, ForwardUser: s.ForwardUser,
-	}
 }
 
 // fields counts the fields of a type, where there is a snapshot of the schema
