@@ -294,7 +294,6 @@ func (d *decision) confine(c *flow.Call) outcome {
 	}
 	filter := d.met.filter
 	filter.and(&d.met.added)
-	filter[0] &^= 1 << others
 	if c == d.whole && takesFilter(c) && !filter.empty() {
 		return outcome{ok: true, at: filter, filter: filter}
 	}

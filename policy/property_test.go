@@ -118,7 +118,7 @@ func (d *dice) call() *flow.Call {
 	if d.chance(12) {
 		c := &flow.Call{Method: "batch", Group: flow.GroupBatch, Writes: true}
 		for range 1 + d.IntN(3) {
-			p := d.single(one(d, "update", "create", "delete"))
+			p := d.single(one(d, "update", "update", "create", "create", "delete", "read"))
 			c.Parts = append(c.Parts, *p)
 		}
 		return c

@@ -533,7 +533,40 @@ func TestBoundsHoldOnTheSafeSide(t *testing.T) {
 	}
 	raw.Rules = append(raw.Rules, policy.Rule{Verb: "delete", Targets: shot, When: when})
 	decided(t, true, policy.Compile(raw), read(1), sentence(t, "update Shot.code"))
+	decided(t, false, policy.Compile(raw), sentence(t, "delete Shot"))
+	never, err := policy.NewCondition("call.parts == 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range policy.MaxConditions {
+		raw.Deny = append(raw.Deny, policy.Rule{Verb: "update", Targets: shot, When: never})
+	}
 	decided(t, true, policy.Compile(raw), read(1))
-	raw.Deny = []policy.Rule{{Verb: "read", Targets: shot, When: when}}
+	raw.Deny = append(raw.Deny, policy.Rule{Verb: "read", Targets: shot, When: never})
 	decided(t, false, policy.Compile(raw), read(1))
+}
+
+// TestACallThatAsksForNothingIsRefused: there is no rule for it, in any mode.
+func TestACallThatAsksForNothingIsRefused(t *testing.T) {
+	s := studio(t, []string{"- {read: \"*\", update: \"*\"}"}, nil)
+	c := &flow.Call{Method: "read", Group: flow.GroupRead, Type: "Shot", Touches: []flow.Touch{{Type: "Shot", Field: "code", Use: flow.UseWrite}}}
+	for _, call := range []*flow.Call{c, batchOf(sentence(t, "update Shot.code"), c)} {
+		for _, observe := range []bool{false, true} {
+			if v := s.Decide(policy.Query{Call: call, Observe: observe}); v.Allow || v.Reason != policy.NoRule || v.Suggest != "" {
+				t.Errorf("%+v", v)
+			}
+		}
+	}
+}
+
+// TestAPartTakesNoFilter: it can't be added to a read in a batch.
+func TestAPartTakesNoFilter(t *testing.T) {
+	s := studio(t, []string{"- {read: Shot, projects: {ids: [1], filter: add}}"}, nil)
+	read := sentence(t, "read Shot.code")
+	if v := s.Decide(policy.Query{Call: read}); !v.Allow || len(v.Filter) != 1 {
+		t.Errorf("%+v", v)
+	}
+	if v := s.Decide(policy.Query{Call: batchOf(read)}); v.Allow || v.Filter != nil || v.Reason != policy.Project {
+		t.Errorf("%+v", v)
+	}
 }
