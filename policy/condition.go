@@ -242,7 +242,7 @@ func (c *Condition) holds(whole, part *flow.Call, script string, spent *uint32) 
 	out, details, err := c.program.Eval(&facts{whole, part, script, c.vars})
 	if details != nil {
 		if cost := details.ActualCost(); cost != nil {
-			*spent += uint32(min(*cost, MaxConditionCost)) //nolint:gosec // bounded in the line before
+			*spent += uint32(min(*cost, MaxConditionCost))
 		}
 	}
 	if err != nil {

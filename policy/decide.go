@@ -562,30 +562,22 @@ func (d *decision) name(n need) {
 // first is the number of that rule, -1 for none.
 func (d *decision) first(n need) int32 {
 	open, confined := int32(-1), int32(-1)
-	least := func(p *int32, i int32) {
-		if *p < 0 || i < *p {
-			*p = i
-		}
-	}
 	rules := d.s.allow.rules
+	here := func(i int32) bool { return n.how == byAny || rules[i].in.meets(&d.at) }
 	for _, g := range d.givers(n) {
-		if g.open >= 0 {
-			least(&open, g.open)
-		}
+		open = least(open, g.open)
 		for _, i := range g.confined {
-			if n.how == byAny || rules[i].in.meets(&d.at) {
-				least(&confined, i)
+			if here(i) {
+				confined = least(confined, i)
 				break
 			}
 		}
 		for _, i := range g.tested {
 			p := &open
 			if rules[i].confined {
-				if p = &confined; n.how != byAny && !rules[i].in.meets(&d.at) {
-					continue
-				}
+				p = &confined
 			}
-			if (*p < 0 || i < *p) && (d.blind || d.fails(i) == "") {
+			if least(*p, i) == i && here(i) && (d.blind || d.fails(i) == "") {
 				*p = i
 			}
 		}
@@ -594,6 +586,14 @@ func (d *decision) first(n need) int32 {
 		return open
 	}
 	return confined
+}
+
+// least is the lesser of two rules' numbers, of which -1 is none.
+func least(a, b int32) int32 {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // lookups adds the records of a part that have to be looked up.

@@ -292,11 +292,11 @@ func (d *decision) toldUnmet(l *lacks) Verdict {
 	}
 	v.Rule = l.rule.Where()
 	o := l.options()
-	switch n := l.needs[0]; l.reason {
-	case Rows:
+	switch n := l.needs[0]; {
+	case l.reason == Rows:
 		o.rows = l.rows
 		v.What = needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(l.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
-	case Batch:
+	case l.reason == Batch:
 		o.batch = d.parts
 		v.What += ": " + number(d.parts) + " parts in a batch, the rule gives " + number(l.rule.MaxBatch)
 	default:

@@ -42,7 +42,8 @@ func (d *decision) ask(c *flow.Call) {
 
 func (d *decision) need(verb, typ, field string) { d.visit(need{Need: Need{verb, typ, field}}) }
 func (d *decision) bare(verb string)             { d.visit(need{Need: Need{Verb: verb}, how: byWord}) }
-func (d *decision) never(c *flow.Call)           { d.visit(need{Need: Need{Verb: c.Method}, how: byNothing}) }
+
+func (d *decision) never(c *flow.Call) { d.visit(need{Need: Need{Verb: c.Method}, how: byNothing}) }
 
 // main asks for the method itself.
 func (d *decision) main(c *flow.Call) {

@@ -50,8 +50,8 @@ scripts:
 //
 //	read Shot.code,entity.Asset.code where sg_a and sg_b sort id sum est
 //	create Version.code,entity=Shot returning id
-func sentence(t testing.TB, words string) *flow.Call {
-	t.Helper()
+func sentence(tb testing.TB, words string) *flow.Call {
+	tb.Helper()
 	method, rest, _ := strings.Cut(words, " ")
 	body, literal := rest, strings.HasPrefix(rest, "{") || strings.HasPrefix(rest, "[")
 	switch {
@@ -70,7 +70,7 @@ func sentence(t testing.TB, words string) *flow.Call {
 	}
 	m, err := flow.ParseRPC([]byte(`{"method_name":"`+method+`","params":[`+params+`]}`), nil, flow.DefaultMaxDepth)
 	if err != nil {
-		t.Fatalf("%s: %v", words, err)
+		tb.Fatalf("%s: %v", words, err)
 	}
 	return &m.Call
 }

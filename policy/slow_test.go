@@ -140,7 +140,7 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 	case within(universe):
 		return answer{allow: true}, nil
 	case !somewhere || !within(into):
-		return x.missing(c, all, universe, shown, known, into, within)
+		return x.missing(all, universe, shown, known, into, within)
 	case known && within(shown):
 		return answer{allow: true}, nil
 	}
@@ -159,14 +159,14 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 			return answer{allow: true, filter: filter}, nil
 		}
 	}
-	if k, ok := x.looked(c, universe, at); ok {
+	if k, ok := x.looked(c, at); ok {
 		return answer{allow: true, lookup: k}, nil
 	}
-	return x.missing(c, all, universe, shown, known, into, within)
+	return x.missing(all, universe, shown, known, into, within)
 }
 
 // looked is what has to be looked up.
-func (x *slow) looked(c *flow.Call, universe []int64, at func(int64, func(*policy.Rule) bool) bool) (checks []policy.Check, ok bool) {
+func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool) (checks []policy.Check, ok bool) {
 	use := func(r *policy.Rule) bool { return r.Projects == nil || r.Projects.Lookup }
 	var in, out []int64
 	for _, p := range x.named() {
@@ -212,7 +212,7 @@ func (x *slow) shown(c *flow.Call) (ids []int64, known bool) {
 }
 
 // missing gives the reason for each wish that is not met.
-func (x *slow) missing(c *flow.Call, all []found, universe, shown []int64, known bool, into []int64, within func([]int64) bool) (answer, []policy.Reason) {
+func (x *slow) missing(all []found, universe, shown []int64, known bool, into []int64, within func([]int64) bool) (answer, []policy.Reason) {
 	places := universe
 	if known {
 		places = shown
@@ -479,6 +479,8 @@ func wishesOf(c *flow.Call) (out []wish, secret bool) {
 		if len(c.Touches) == 0 {
 			never()
 		}
+	case flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
+		never()
 	default:
 		never()
 	}

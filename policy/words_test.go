@@ -13,8 +13,8 @@ import (
 
 // studio compiles the allow and the deny list of a script, as in a file: its
 // first rule stands in line 10, deny begins where allow ends.
-func studio(t testing.TB, allow, deny []string) *policy.Script {
-	t.Helper()
+func studio(tb testing.TB, allow, deny []string) *policy.Script {
+	tb.Helper()
 	text := `version: 1
 site: https://acme.shotgrid.autodesk.com
 listen: 127.0.0.1:8470
@@ -37,7 +37,7 @@ scripts:
 	text += "login: {token_file: /run/vault/token}\n"
 	c, ds := config.Parse("stagedoor.yaml", []byte(text))
 	if c == nil {
-		t.Fatalf("%s\n%s", text, config.Format(ds))
+		tb.Fatalf("%s\n%s", text, config.Format(ds))
 	}
 	return policy.Compile(policy.Script{Name: "tool", Where: "stagedoor.yaml:9", Rules: c.Scripts[0].Allow, Deny: c.Scripts[0].Deny})
 }
@@ -68,70 +68,105 @@ func TestRefusalsSayWhy(t *testing.T) {
 		want        policy.Verdict
 	}{
 		{
-			"no rule at all", []string{"- read: Shot.code"}, nil, say("update Version.description"),
+			"no rule at all",
+			[]string{"- read: Shot.code"},
+			nil, say("update Version.description"),
 			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "update Version.description", Suggest: "- update: Version.description"},
 		},
 		{
-			"a field denied", []string{"- read: Version"}, []string{"- read: Version.sg_x"}, say("read Version.code,sg_x"),
+			"a field denied",
+			[]string{"- read: Version"},
+			[]string{"- read: Version.sg_x"},
+			say("read Version.code,sg_x"),
 			policy.Verdict{Rule: "12", Reason: policy.Denied, What: "read Version.sg_x: stagedoor.yaml:12 denies it"},
 		},
 		{
-			"every field of what has a denied one", []string{"- read: Version"}, []string{"- read: Version.sg_x"}, say(`read {"type":"Version"}`),
+			"every field of what has a denied one",
+			[]string{"- read: Version"},
+			[]string{"- read: Version.sg_x"},
+			say(`read {"type":"Version"}`),
 			policy.Verdict{Rule: "12", Reason: policy.Denied, What: "read every field of Version: stagedoor.yaml:12 denies it"},
 		},
 		{
-			"too many rows", []string{"- {read: Shot, max_rows: 500}"}, nil, page(say("read Shot.code"), 5000),
+			"too many rows",
+			[]string{"- {read: Shot, max_rows: 500}"},
+			nil, page(say("read Shot.code"), 5000),
 			policy.Verdict{Rule: "10", Reason: policy.Rows, What: "read Shot: 5000 rows a page, the rule gives 500", Suggest: "- {read: Shot.code, max_rows: 5000}"},
 		},
 		{
-			"rows that nobody asked for", []string{"- {read: Shot, max_rows: 100, projects: [7]}"}, nil, in(say("read Shot.code"), 7),
+			"rows that nobody asked for",
+			[]string{"- {read: Shot, max_rows: 100, projects: [7]}"},
+			nil, in(say("read Shot.code"), 7),
 			policy.Verdict{Rule: "10", Reason: policy.Rows, What: "read Shot: 500 rows a page, the rule gives 100", Suggest: "- {read: Shot.code, projects: [7], max_rows: 500}"},
 		},
 		{
-			"too many parts", []string{"- {update: Shot, max_batch: 1}"}, nil, batchOf(say("update Shot.code"), say("update Shot.code")),
+			"too many parts",
+			[]string{"- {update: Shot, max_batch: 1}"},
+			nil, batchOf(say("update Shot.code"), say("update Shot.code")),
 			policy.Verdict{Rule: "10", Reason: policy.Batch, What: "update Shot.code: 2 parts in a batch, the rule gives 1", Suggest: "- {update: Shot.code, max_batch: 2}"},
 		},
 		{
-			"a condition", []string{"- {read: Shot, where: call.page_size < 10}"}, nil, say("read Shot.code"),
+			"a condition",
+			[]string{"- {read: Shot, where: call.page_size < 10}"},
+			nil, say("read Shot.code"),
 			policy.Verdict{Rule: "10", Reason: policy.Unmet, What: "read Shot.code: the condition of stagedoor.yaml:10 does not hold", Suggest: "- read: Shot.code # without the condition of stagedoor.yaml:10"},
 		},
 		{
-			"another project", []string{"- {read: Shot, projects: [122, 145]}"}, nil, in(say("read Shot.code"), 7),
+			"another project",
+			[]string{"- {read: Shot, projects: [122, 145]}"},
+			nil, in(say("read Shot.code"), 7),
 			policy.Verdict{Rule: "10", Reason: policy.Project, What: "read Shot.code in project 7: stagedoor.yaml:10 gives it in projects 122 and 145", Suggest: "- {read: Shot.code, projects: [7]}"},
 		},
 		{
-			"one project too many", []string{"- {read: Shot, projects: [122]}"}, nil, in(say("read Shot.code"), 122, 9, 8),
+			"one project too many",
+			[]string{"- {read: Shot, projects: [122]}"},
+			nil, in(say("read Shot.code"), 122, 9, 8),
 			policy.Verdict{Rule: "10", Reason: policy.Project, What: "read Shot.code in projects 9 and 8: stagedoor.yaml:10 gives it in project 122", Suggest: "- {read: Shot.code, projects: [9, 8]}"},
 		},
 		{
-			"no project", []string{"- {read: Shot, projects: [122]}"}, nil, say("read Shot.code,x"),
+			"no project",
+			[]string{"- {read: Shot, projects: [122]}"},
+			nil, say("read Shot.code,x"),
 			policy.Verdict{
 				Rule: "10", Reason: policy.Project, What: "read Shot.code: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
 				Suggest: "- read: {Shot: [code, x]} # in every project: the call shows none",
 			},
 		},
 		{
-			"an update by id", []string{"- {update: Version, projects: [122]}"}, nil, of(say("update Version.x"), flow.Record{Type: "Version", ID: 5}),
+			"an update by id",
+			[]string{"- {update: Version, projects: [122]}"},
+			nil, of(say("update Version.x"), flow.Record{Type: "Version", ID: 5}),
 			policy.Verdict{
 				Rule: "10", Reason: policy.Project, What: "update Version.x: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
 				Suggest: "- update: Version.x # in every project: the call shows none",
 			},
 		},
 		{
-			"denied in a project", []string{"- read: Shot"}, []string{"- {read: Shot.code, projects: [7]}"}, in(say("read Shot.code"), 7),
+			"denied in a project",
+			[]string{"- read: Shot"},
+			[]string{"- {read: Shot.code, projects: [7]}"},
+			in(say("read Shot.code"), 7),
 			policy.Verdict{Rule: "12", Reason: policy.Denied, What: "read Shot.code: stagedoor.yaml:12 denies it"},
 		},
 		{
-			"perhaps in the project where it is denied", []string{"- read: Shot"}, []string{"- {read: Shot.code, projects: [7]}"}, say("read Shot.code"),
+			"perhaps in the project where it is denied",
+			[]string{"- read: Shot"},
+			[]string{"- {read: Shot.code, projects: [7]}"},
+			say("read Shot.code"),
 			policy.Verdict{Rule: "12", Reason: policy.Project, What: "read Shot.code: stagedoor.yaml:12 denies it in some projects, and the call does not show that it stays outside"},
 		},
 		{
-			"parts in two projects", []string{"- {update: Shot, projects: [122]}"}, nil,
+			"parts in two projects",
+			[]string{"- {update: Shot, projects: [122]}"},
+			nil,
 			batchOf(in(say("update Shot.code"), 122), in(say("update Shot.code"), 8), in(say("update Shot.code"), 9)),
 			policy.Verdict{Rule: "10", Reason: policy.Project, What: "update Shot.code in projects 8 and 9: stagedoor.yaml:10 gives it in project 122", Suggest: "- {update: Shot.code, projects: [8, 9]}"},
 		},
 		{
-			"no rule comes before denied, and that before the rest", []string{"- {read: Shot, projects: [1], max_rows: 1}"}, []string{"- read: Shot.x"}, say("read Shot.code,x,entity.Task.content"),
+			"no rule comes before denied, and that before the rest",
+			[]string{"- {read: Shot, projects: [1], max_rows: 1}"},
+			[]string{"- read: Shot.x"},
+			say("read Shot.code,x,entity.Task.content"),
 			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "read Task.content", Suggest: "- read: Task.content"},
 		},
 	} {
@@ -416,8 +451,13 @@ func TestNeeds(t *testing.T) {
 	s := policy.Compile(policy.Script{})
 	got := s.Needs(batchOf(sentence(t, "create Version.code,entity=Shot returning id,entity.Shot.code"), sentence(t, "create Version.code"), sentence(t, "delete Task")))
 	want := []policy.Need{
-		{Verb: "create", Type: "Version"}, {Verb: "create", Type: "Version", Field: "code"}, {Verb: "create", Type: "Version", Field: "entity"},
-		{Verb: "link", Type: "Shot"}, {Verb: "read", Type: "Version", Field: "entity"}, {Verb: "read", Type: "Shot", Field: "code"}, {Verb: "delete", Type: "Task"},
+		{Verb: "create", Type: "Version"},
+		{Verb: "create", Type: "Version", Field: "code"},
+		{Verb: "create", Type: "Version", Field: "entity"},
+		{Verb: "link", Type: "Shot"},
+		{Verb: "read", Type: "Version", Field: "entity"},
+		{Verb: "read", Type: "Shot", Field: "code"},
+		{Verb: "delete", Type: "Task"},
 	}
 	slices.SortFunc(got, func(a, b policy.Need) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	slices.SortFunc(want, func(a, b policy.Need) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
