@@ -292,21 +292,27 @@ func (d *decision) toldUnmet(l *lacks) Verdict {
 	}
 	v.Rule = l.rule.Where()
 	o := l.options()
-	switch n := l.needs[0]; {
-	case l.reason == Rows:
-		o.rows = l.rows
-		v.What = needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(l.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
-	case l.reason == Batch:
-		o.batch = d.parts
-		v.What += ": " + number(d.parts) + " parts in a batch, the rule gives " + number(l.rule.MaxBatch)
-	default:
-		v.What += ": the condition of " + v.Rule + " does not hold"
-		o.comment = "without the condition of " + v.Rule
-	}
+	v.What = l.over(&o, d.parts)
 	if !l.carved {
 		v.Suggest = suggest(l.needs, o, l.more)
 	}
 	return v
+}
+
+// over says which bound or condition of its rule a call does not keep, and adds
+// what would do to the options of the rule that is offered.
+func (l *lacks) over(o *options, parts int) string {
+	if l.reason == Rows {
+		o.rows = l.rows
+		n := l.needs[0]
+		return needWords(Need{n.Verb, n.Type, anyField}) + ": " + number(l.rows) + " rows a page, the rule gives " + number(l.rule.MaxRows)
+	}
+	if l.reason == Batch {
+		o.batch = parts
+		return what(l.needs) + ": " + number(parts) + " parts in a batch, the rule gives " + number(l.rule.MaxBatch)
+	}
+	o.comment = "without the condition of " + l.rule.Where()
+	return what(l.needs) + ": the condition of " + l.rule.Where() + " does not hold"
 }
 
 // options are the projects of a rule that is to be offered without its bound:

@@ -49,7 +49,7 @@ func TestSuggestionsLeadToTheCall(t *testing.T) {
 		}
 	}
 	for _, k := range []string{"allowed after no_rule", "allowed after project", "allowed after rows", "allowed after condition", "denied"} {
-		if ends[k] == 0 && !testing.Short() {
+		if ends[k] == 0 && rounds(1000) == 1000 {
 			t.Errorf("no call is %s: %v", k, ends)
 		}
 	}
