@@ -40,7 +40,10 @@ func newBudgets() *budgets {
 // update makes the limits those of cfg. f is where budgets are shared with other
 // proxies, nil where they aren't.
 func (b *budgets) update(cfg *config.Config, f *fleet.Fleet) {
-	b.fleet = f
+	if b.fleet != f {
+		b.fleet = f
+		b.brakes.Share(brakeBudgets(f))
+	}
 	l := &cfg.Limits
 	b.updateSite(l)
 	b.updateCallers(&l.Caller)
@@ -50,6 +53,17 @@ func (b *budgets) update(cfg *config.Config, f *fleet.Fleet) {
 	maps.DeleteFunc(b.scripts, func(name string, _ *scriptBudgets) bool {
 		return !slices.ContainsFunc(cfg.Scripts, func(s config.Script) bool { return s.Name == name })
 	})
+}
+
+// brakeBudgets has the rate of a brake be that of all proxies together; nil is
+// this one's.
+func brakeBudgets(f *fleet.Fleet) func(scope, name string) limit.BrakeBudget {
+	if f == nil {
+		return nil
+	}
+	return func(scope, name string) limit.BrakeBudget {
+		return f.Budget("brake:"+scope+":"+name, limit.Options{})
+	}
 }
 
 // updateSite sets what all scripts share. Where the fleet shares the rate, only

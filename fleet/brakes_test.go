@@ -247,3 +247,40 @@ func TestAStrangeVersionOfTheBrakesIsHarmless(t *testing.T) {
 	set(t, f, brake("farm", 2, time.Hour))
 	h.await(t, "script:farm=2 ")
 }
+
+func TestABrakesRateIsThatOfAllProxiesTogether(t *testing.T) {
+	r := parts.Redis(t, parts.RedisOptions{})
+	passed := 0
+	for range 3 {
+		f := open(t, fleet.Options{URL: r.URL})
+		var brakes limit.Brakes
+		brakes.Share(func(scope, name string) limit.BrakeBudget {
+			return f.Budget("brake:"+scope+":"+name, limit.Options{})
+		})
+		if err := brakes.Set(brake("farm", 0.01, time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		s := brakes.Stage("farm", "anna")
+		for range 3 {
+			_, err := s.Take(t.Context(), limit.Ask{Cost: 1, MaxHold: time.Second})
+			var braked *limit.Braked
+			if err == nil {
+				passed++
+			} else if !errors.As(err, &braked) {
+				t.Error(err)
+			}
+		}
+		if err := brakes.Set(brake("farm", 0, time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Take(t.Context(), limit.Ask{Cost: 1}); err == nil {
+			t.Error("a paused call went")
+		}
+		if !brakes.Lift(limit.ScopeScript, "farm") || brakes.Stage("farm", "anna") != nil {
+			t.Error("it can't be lifted")
+		}
+	}
+	if passed != 1 {
+		t.Errorf("%d calls of three proxies that are slowed to one in 100 s", passed)
+	}
+}

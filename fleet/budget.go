@@ -33,6 +33,8 @@ const (
 	// bursts. It also bounds how deep a budget can be in debt, and so for how long
 	// it can be blocked by what another wrote into its key.
 	maxBursts = 64
+	// minRate is the lowest rate that is counted with: a call in 11 days.
+	minRate = 1e-6
 	// maxCost is limit's: a dearer call is charged as this many.
 	maxCost = 1 << 20
 	lanes   = 2
@@ -143,10 +145,14 @@ const (
 	onItsOwn // Redis is away
 )
 
-// effective is o with its defaults, and no hold that Redis doesn't promise for.
+// effective is o with its defaults, and no hold that Redis doesn't promise for. A
+// rate that is next to none (a pause) is one that can be counted with.
 func effective(o limit.Options) limit.Options {
 	o = o.Effective()
 	o.MaxHold = min(o.MaxHold, maxAhead)
+	if o.Rate > 0 {
+		o.Rate = max(o.Rate, minRate)
+	}
 	return o
 }
 

@@ -33,8 +33,9 @@ const (
 	// bufferSize is that of a connection, each way, in bytes: what goes over it is
 	// short, and Redis has one for every proxy.
 	bufferSize = 4 << 10
-	// maxAhead bounds how far ahead a call may be promised tokens: 1 min.
-	maxAhead = time.Minute
+	// maxAhead bounds how far ahead a call may be promised tokens: 10 min, the
+	// longest max_hold.
+	maxAhead = 10 * time.Minute
 )
 
 // errAnswer is an answer of Redis that our scripts don't give.

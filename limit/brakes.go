@@ -67,6 +67,15 @@ type Brakes struct {
 	mu sync.Mutex // of those who change it
 	// on is never changed, only replaced.
 	on atomic.Pointer[map[brakeName]*brake]
+	// budget gives the budgets of brakes; nil makes them.
+	budget func(scope, name string) BrakeBudget
+}
+
+// BrakeBudget is the budget of a brake that slows, such as a [*Limiter].
+type BrakeBudget interface {
+	Stage
+	// Update puts new options in force; see [Limiter.Update].
+	Update(o Options)
 }
 
 type brakeName struct{ scope, name string }
@@ -75,7 +84,7 @@ type brakeName struct{ scope, name string }
 // that what is spent and who waits stays.
 type brake struct {
 	said atomic.Pointer[Brake]
-	l    *Limiter
+	l    BrakeBudget
 }
 
 func (b Brake) valid(now time.Time) bool {
@@ -90,6 +99,24 @@ func (b Brake) options() Options {
 		return Options{Rate: math.SmallestNonzeroFloat64, Burst: 1, MaxHold: -1}
 	}
 	return Options{Rate: b.Rate}
+}
+
+// Share has the budgets of brakes come from elsewhere, also of those that are on:
+// where all proxies share them, a rate is that of all together. Without it, or
+// with nil, a rate is this process's own. budget may be asked again for a name.
+func (s *Brakes) Share(budget func(scope, name string) BrakeBudget) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.budget = budget
+	s.put(s.list(time.Now()), nil)
+}
+
+// newBudget is the budget of a brake that wasn't on. s.mu is held.
+func (s *Brakes) newBudget(scope, name string) BrakeBudget {
+	if s.budget == nil {
+		return New(Options{})
+	}
+	return s.budget(scope, name)
 }
 
 // Set puts a brake on, or changes the one of the same scope and name. The error
@@ -142,21 +169,24 @@ func (s *Brakes) Replace(all []Brake) {
 }
 
 // replace is Replace for brakes that are. s.mu is held.
-func (s *Brakes) replace(all []Brake) {
+func (s *Brakes) replace(all []Brake) { s.put(all, s.load()) }
+
+// put is replace that goes on with the budgets of kept. s.mu is held.
+func (s *Brakes) put(all []Brake, kept map[brakeName]*brake) {
 	old := s.load()
 	on := make(map[brakeName]*brake, len(all))
 	for _, said := range all {
 		k := brakeName{said.Scope, said.Name}
-		b := old[k]
+		b := kept[k]
 		if b == nil {
-			b = &brake{l: New(said.options())}
+			b = &brake{l: s.newBudget(said.Scope, said.Name)}
 		}
 		b.said.Store(&said)
 		b.l.Update(said.options())
 		on[k] = b
 	}
 	for k, b := range old {
-		if on[k] == nil {
+		if on[k] != b {
 			b.l.Update(Options{})
 		}
 	}

@@ -275,3 +275,41 @@ func TestBrakesAreSafeToChangeWhileAsked(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestBrakesThatShareTheirBudgets(t *testing.T) {
+	var brakes limit.Brakes
+	until := time.Now().Add(time.Hour)
+	slow := limit.Brake{Scope: limit.ScopeScript, Name: "pub", Rate: 0.001, Until: until}
+	if err := brakes.Set(slow); err != nil {
+		t.Fatal(err)
+	}
+	take := func() error {
+		_, err := brakes.Stage("pub", "anna").Take(t.Context(), limit.Ask{Cost: 1, MaxHold: -1})
+		return err
+	}
+	if err := take(); err != nil {
+		t.Fatal(err)
+	}
+	shared := limit.New(limit.Options{})
+	asked := 0
+	brakes.Share(func(scope, name string) limit.BrakeBudget {
+		if asked++; scope != limit.ScopeScript || name != "pub" {
+			t.Errorf("asked for %s %q", scope, name)
+		}
+		return shared
+	})
+	shared.Charge(1)
+	if err := take(); err == nil || asked != 1 {
+		t.Errorf("a brake that is on didn't take its budget from elsewhere: %v, asked %d times", err, asked)
+	}
+	if err := brakes.Set(slow); err != nil || asked != 1 {
+		t.Errorf("%v, asked %d times", err, asked)
+	}
+	brakes.Share(nil)
+	if err := take(); err != nil {
+		t.Errorf("a budget of its own: %v", err)
+	}
+	if _, err := shared.Take(t.Context(), limit.Ask{Cost: 100, MaxHold: -1}); err != nil {
+		t.Errorf("a budget that no brake has any more: %v", err)
+	}
+}
