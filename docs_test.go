@@ -589,8 +589,14 @@ func TestMetricsAndAuditFieldsAreInTheDocs(t *testing.T) {
 	t.Parallel()
 	site := startSite(t, flowsite.Options{})
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	s := serve(t, scriptConfig(site, "file: "+keyFile(t), "audit: {file: "+path+", min_free: 1KiB}")+compRules)
+	s := serveIn(t, shortHome(t), nil, scriptConfig(site, "file: "+keyFile(t), "audit: {file: "+path+", min_free: 1KiB}\n"+
+		"limits: {fleet: {redis: redis://127.0.0.1:1, share: 1/2}}")+
+		"    limit: {fleet: 200/s}\n    allow: [{read: Shot, cache: 1m}]\n")
 	s.wantOK("for the metrics")
+	s.wantOK("for the metrics") // from the cache
+	if out, code := s.command("slow", "127.0.0.1", "--caller", "--to", "100/s", "--why", "for the metrics"); code != 0 {
+		t.Fatal(out)
+	}
 	for range 2 { // the second is a repeat
 		s.Call("tools", strings.Replace(findShots, `"read"`, `"delete"`, 1))
 		s.Call("tools", `{"method_name":"delete","params":[{"script_name":"x","script_key":"x","other":1},{"type":"Shot","id":1}]}`)

@@ -91,6 +91,14 @@ func refusals() []refusal {
 			reason: proxy.UserAuth, before: `sg = new(script_name=None, api_key=None, login='ann', password='a password')`, call: oneShot, class: "AuthenticationFault",
 			says: mayNot + "", advice: `use script_name and api_key="x"; for a tool that checks passwords: user_auth: forward under scripts.comp-publisher`,
 		},
+		{reason: proxy.Denied, call: `sg.find('Task', [], ['content'])`, says: mayNot + "read Task.content: stagedoor.yaml:", advice: "to allow it, take it out of that deny rule"},
+		{reason: proxy.Project, call: `sg.find('Sequence', [], ['code'])`, says: mayNot + "read Sequence", advice: toAllow + "read: Sequence.code # in every project: the call shows none"},
+		{reason: proxy.Rows, call: `sg.find('Note', [], ['subject'])`, says: mayNot + "read Note", advice: toAllow + "{read: Note.subject, max_rows: 500}"},
+		{
+			reason: proxy.Batch, call: `sg.batch([{'request_type': 'update', 'entity_type': 'Note', 'entity_id': i, 'data': {'subject': 'a'}} for i in (1, 2)])`,
+			says: mayNot + "update Note", advice: toAllow + "{update: Note.subject, max_batch: 2}",
+		},
+		{reason: proxy.Condition, call: `sg.find('Step', [], ['code'])`, says: mayNot + "read Step", advice: toAllow + "read: Step.code # without the condition of stagedoor.yaml:19"},
 		{reason: proxy.SiteFailed, call: `sg.create('Playlist', {'code': 'reset'})`, class: notFault, says: "500 Internal Server Error", reached: 1},
 		{reason: proxy.SiteRedirect, call: `sg.update('Shot', 7, {'description': 'redirected'})`, class: notFault, says: "500 Internal Server Error", reached: 1},
 		{reason: proxy.SiteRedirect, call: `sg.update('Shot', 8, {'description': 'redirected'})`, class: notFault, says: "500 Internal Server Error", reached: 1},
@@ -116,7 +124,14 @@ func TestWhatAnArtistReadsOfARefusal(t *testing.T) {
 			site.Fail(flowsite.Fault{Method: "update", Match: id(7), Status: 303, Location: "https://site.invalid/"}, 0)
 			site.Fail(flowsite.Fault{Method: "update", Match: id(8), Status: 308, Location: "https://site.invalid/"}, 0)
 			s := serve(t, scriptConfig(site, "file: "+keyFile(t), "max_body: 64KiB\nmax_depth: 12\n")+
-				"    allow: [{read: Shot}, {create: Playlist}, {update: Shot.description}]\n")
+				`    allow:
+      - {read: [Shot, Task], create: Playlist, update: Shot.description}
+      - {read: Sequence, projects: [65]}
+      - {read: Note, max_rows: 10}
+      - {update: Note.subject, max_batch: 1}
+      - {read: Step, where: call.page_size < 10}
+    deny: [{read: Task.content}]
+`)
 			p := startTool(t, version, s.base("tools"))
 			p.Run(fmt.Sprintf("base, server = %q, %q", s.base("tools"), s.Address("tools")))
 			for _, r := range refusals() {
@@ -282,7 +297,7 @@ func TestWhatAnArtistReadsWhenACallCantBeServed(t *testing.T) {
 				reason: proxy.RateLimit, before: before, call: oneShot, says: "comp-publisher is over its rate limit, after a wait of ",
 			})
 			try("file: "+keyFile(t)+"\n    limit: {rate: 1/m, burst: 3, queue: 0}", refusal{
-				reason: proxy.QueueFull, before: before, call: oneShot, says: "comp-publisher is over its rate limit and too many of its calls are waiting; try again in ",
+				reason: proxy.QueueFull, before: before, call: oneShot, says: "comp-publisher is over its rate limit and too many calls are waiting; try again in ",
 			})
 			missing := filepath.Join(t.TempDir(), "none.json")
 			try("file: "+missing, refusal{reason: proxy.NoKey, call: oneShot, says: "the key file can't be opened: open " + missing})
@@ -492,8 +507,9 @@ func TestEveryReasonIsAsserted(t *testing.T) {
 	t.Parallel()
 	asserted := []proxy.Reason{
 		proxy.ScriptUnnamed, proxy.ScriptUnknown, proxy.RateLimit, proxy.QueueFull, proxy.NoKey, proxy.KeyRefused,
-		proxy.Busy, proxy.AuditFailed, proxy.BadFraming, proxy.TooSlow,
-		proxy.Internal, // a fault of ours: nothing brings it about
+		proxy.Busy, proxy.AuditFailed, proxy.BadFraming, proxy.TooSlow, proxy.Braked,
+		proxy.CallerUnknown, // a client of another host or namespace: package proxy has it
+		proxy.Internal,      // a fault of ours: nothing brings it about
 	}
 	for _, r := range refusals() {
 		asserted = append(asserted, r.reason)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"stagedoor/config"
+	"stagedoor/proxy"
 	"stagedoor/schema"
 	"stagedoor/upstream"
 )
@@ -292,8 +293,12 @@ func checkConfig(cfg *config.Config) *config.Config {
 	own := *cfg
 	own.Listeners = nil
 	for i := range cfg.Scripts {
+		identity := "none"
+		if cfg.Scripts[i].SudoCaller {
+			identity = proxy.IdentityKernel
+		}
 		own.Listeners = append(own.Listeners, config.Listener{
-			Name: "check " + cfg.Scripts[i].Name, Address: "127.0.0.1:0", Identity: "none", Scripts: []string{cfg.Scripts[i].Name},
+			Name: "check " + cfg.Scripts[i].Name, Address: "127.0.0.1:0", Identity: identity, Scripts: []string{cfg.Scripts[i].Name},
 		})
 	}
 	if own.Audit.File != "" {

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os/user"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -221,10 +222,14 @@ func (s *stack) openPort(ctx context.Context, l config.Listener, maxConns int) (
 
 // listener is the port as the proxy sees it.
 func (p *port) listener() *proxy.Listener {
+	p.server.Ask(nil)
+	if p.cfg.Identity == proxy.IdentityKernel {
+		p.server.Ask(caller.Owner)
+	}
 	door := caller.NewDoor(p.door, append(p.own(), p.cfg.Hosts...)...)
 	return &proxy.Listener{
 		Name: p.cfg.Name, Door: door, Origins: door.Origins(), Scripts: p.cfg.Scripts, Default: p.cfg.DefaultScript,
-		KeepAlive: p.cfg.KeepAlive, Unnamed: p.unnamed, Crowded: p.server.Crowded,
+		KeepAlive: p.cfg.KeepAlive, Unnamed: p.unnamed, Crowded: p.server.Crowded, Identity: p.cfg.Identity,
 	}
 }
 
@@ -362,7 +367,7 @@ func (s *stack) release() error {
 func namedTypes(cfg *config.Config) []string {
 	var out []string
 	for i := range cfg.Scripts {
-		for _, r := range cfg.Scripts[i].Allow {
+		for _, r := range slices.Concat(cfg.Scripts[i].Allow, cfg.Scripts[i].Deny) {
 			for _, t := range r.Targets {
 				if flow.IsTypeName(t.Type) {
 					out = append(out, t.Type)
