@@ -125,7 +125,7 @@ func (r *reading) targets(n *node, rule *policy.Rule, p *rulePos) bool {
 			r.typeFields(v, rule, p)
 		}
 	case kindNull:
-		if takesNothing(rule.Verb) {
+		if takesNothing(rule.Verb) || rule.Verb == "info" { // the policy says what else it has to have
 			return true
 		}
 		fallthrough

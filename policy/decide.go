@@ -119,7 +119,7 @@ func (s *Script) Decide(q Query) Verdict {
 	case refused.Reason != "":
 		return refused
 	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
-		return Verdict{Allow: true, Rule: "info"}
+		return s.info()
 	case c.Group == flow.GroupSession: // answered with a handle, which gives no more than the script has
 		return Verdict{Allow: true, Rule: "handle"}
 	case sudo == "" && s.SudoCaller:
@@ -135,6 +135,18 @@ func (s *Script) Decide(q Query) Verdict {
 		v.Sudo = sudo
 	}
 	return v
+}
+
+// info is allowed without a rule; one says whether its answer is shared.
+func (s *Script) info() Verdict {
+	if v := s.allow.verbs[infoVerb]; v != nil {
+		for i := range s.Rules {
+			if r := &s.Rules[i]; r.sharesInfo() {
+				return Verdict{Allow: true, Rule: r.Where(), Share: r.Share}
+			}
+		}
+	}
+	return Verdict{Allow: true, Rule: infoVerb}
 }
 
 // actAs finds the login that a call goes out as, where the policy says so.

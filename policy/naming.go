@@ -8,6 +8,7 @@ import (
 
 const (
 	readVerb     = string(flow.GroupRead)
+	infoVerb     = string(flow.GroupInfo)
 	uploadVerb   = string(flow.GroupUpload)
 	downloadVerb = string(flow.GroupDownload)
 	linkVerb     = "link"

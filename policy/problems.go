@@ -30,10 +30,10 @@ func takesBatch(verb string) bool { return isWrite(verb) || verb == readVerb || 
 // takesShare says whether answers that a verb has a hand in may be shared.
 func takesShare(verb string) bool {
 	switch flow.Group(verb) {
-	case flow.GroupRead, flow.GroupSchema, flow.GroupSchedule, flow.GroupPreferences, presetsVerb, "license_info":
+	case flow.GroupInfo, flow.GroupRead, flow.GroupSchema, flow.GroupSchedule, flow.GroupPreferences, presetsVerb, "license_info":
 		return true
 	case flow.GroupCreate, flow.GroupUpdate, flow.GroupDelete, flow.GroupRevive, flow.GroupFollow, flow.GroupUpload,
-		flow.GroupDownload, flow.GroupNamed, flow.GroupInfo, flow.GroupBatch, flow.GroupSession:
+		flow.GroupDownload, flow.GroupNamed, flow.GroupBatch, flow.GroupSession:
 	}
 	return false
 }

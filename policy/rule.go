@@ -175,6 +175,9 @@ func (r *Rule) DenyProblems() []Problem {
 // wordProblems is for the verb and what it reaches.
 func (r *Rule) wordProblems() []Problem {
 	want, ok := verbTakes(r.Verb)
+	if r.sharesInfo() {
+		want, ok = takesNothing, true
+	}
 	if !ok {
 		return []Problem{r.unknownVerb()}
 	}
@@ -194,6 +197,10 @@ func (r *Rule) wordProblems() []Problem {
 	return out
 }
 
+// sharesInfo says whether a rule is there for info's answer to be shared: info
+// itself needs none.
+func (r *Rule) sharesInfo() bool { return r.Verb == infoVerb && r.Share != Share{} }
+
 // whole is a problem of a rule as a whole.
 func whole(msg, hint string) Problem { return Problem{Msg: msg, Hint: hint, Target: -1, Field: -1} }
 
@@ -204,7 +211,7 @@ func (r *Rule) unknownVerb() Problem {
 	case info.Group == flow.GroupSession:
 		p.Msg, p.Hint = r.Verb+" needs no rule", "its answer is a handle, which opens nothing but this proxy; remove the line"
 	case info.Group == flow.GroupInfo:
-		p.Msg, p.Hint = "info needs no rule", "remove the line"
+		p.Msg, p.Hint = "info needs no rule", "remove the line, or write {info: , cache: 30s} for its answer to be shared"
 	case info.Group == flow.GroupBatch:
 		p.Msg, p.Hint = "batch needs no rule", "its parts are decided one by one: allow create, update or delete"
 	default:

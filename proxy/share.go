@@ -56,7 +56,7 @@ func (x *exchange) mayShare() bool {
 		return false
 	}
 	switch c.Group { //nolint:exhaustive // no other answers the same twice, or may be big
-	case flow.GroupRead, flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule:
+	case flow.GroupInfo, flow.GroupRead, flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule:
 	default:
 		if c.Method != "license_info" {
 			return false

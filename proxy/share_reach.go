@@ -26,7 +26,7 @@ type basis struct {
 func basisOf(c *flow.Call) basis {
 	b := basis{types: folded(c.Types())}
 	switch c.Group { //nolint:exhaustive // the others hold records
-	case flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule, flow.GroupNamed:
+	case flow.GroupInfo, flow.GroupSchema, flow.GroupPreferences, flow.GroupSchedule, flow.GroupNamed:
 		b.settings = true
 		return b
 	}

@@ -13,6 +13,7 @@ import (
 	"stagedoor/audit"
 	"stagedoor/flow"
 	"stagedoor/limit"
+	"stagedoor/policy"
 	"stagedoor/proxy"
 )
 
@@ -82,6 +83,22 @@ func TestAnswersAreKeptForAsLongAsTheRuleSays(t *testing.T) {
 		pass(time.Second)
 		if !h.asks(schemaRead) {
 			t.Error("it was kept for longer")
+		}
+	})
+}
+
+// TestInfoIsSharedWhereARuleSaysSo: it is allowed without one.
+func TestInfoIsSharedWhereARuleSaysSo(t *testing.T) {
+	const info = `{"method_name":"info","params":[]}`
+	inHall(t, 30, func(h *hall) {
+		h.site.atOnce()
+		if h.does(info); !h.asks(info) {
+			t.Error("shared without a rule")
+		}
+		h.state.Scripts["pub"].Policy = policy.Compile(policy.Script{Rules: []policy.Rule{{Verb: "info", Share: policy.Share{Coalesce: true, Seconds: 30}}}})
+		h.does(info)
+		if h.asks(info) {
+			t.Error("asked again within the time of the rule")
 		}
 	})
 }
