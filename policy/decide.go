@@ -324,7 +324,7 @@ const projectType = "Project"
 
 // takesFilter says whether a filter may be added to a call.
 func takesFilter(c *flow.Call) bool {
-	return isQuery(c) && len(c.Records) == 0 && Filterable(c.Type)
+	return isQuery(c) && c.ID == 0 && Filterable(c.Type) // by id in its path, it has no filters
 }
 
 // isQuery says whether a call asks for the records that its filters leave.

@@ -187,6 +187,9 @@ func (d *dice) place(c *flow.Call) {
 		for range one(d, 1, 1, 1, 2) {
 			c.Records = append(c.Records, flow.Record{Type: one(d, "Shot", "Shot", "Project"), ID: one(d, int64(1), 2, 9)})
 		}
+		if d.chance(50) { // in the path of a read, not in a filter
+			c.ID = c.Records[0].ID
+		}
 	}
 	if c.Writes && d.chance(15) {
 		c.Into, c.IntoOther = []int64{one(d, int64(1), 2, 9)}, d.chance(20)

@@ -145,7 +145,7 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 		return answer{allow: true}, nil
 	}
 	query := c.Group == flow.GroupRead && (c.Method == "read" || c.Method == "summarize")
-	if single && query && len(c.Records) == 0 && (c.Type == "Shot" || c.Type == "Version" || c.Type == "CustomEntity01") {
+	if single && query && c.ID == 0 && (c.Type == "Shot" || c.Type == "Version" || c.Type == "CustomEntity01") {
 		var filter []int64
 		for _, p := range x.named() {
 			added := slices.ContainsFunc(all, func(f found) bool {

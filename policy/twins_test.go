@@ -34,6 +34,7 @@ const (
 	butNeeds   difference = 1 << iota // what is asked for of a rule
 	butWhere                          // projects and records
 	butRefused                        // some rules give the one and not the other
+	butFilter                         // a filter can be added to the one alone
 )
 
 const (
@@ -108,7 +109,7 @@ func batch(name string, parts ...[]string) twin {
 
 const (
 	cutAnswer = "a read on REST that lists no field is answered with what the site chooses, cut to what may be read; on api3 it asks for every field"
-	byPath    = "the id stands in the path on REST and in a filter on api3, so api3 also names the field id"
+	byPath    = "the id stands in the path on REST and in a filter on api3, which names the field id by that, and takes another filter"
 	wholeDay  = "REST names a project by its id alone, api3 as an entity, which counts as a link that is named nowhere"
 	oneType   = "REST follows several at once, decided type by type; api3 one"
 	noIDs     = "a text search on REST takes no list of projects"
@@ -151,7 +152,7 @@ func readTwins() []twin {
 		{name: "in a project or not", rpc: `read {"type":"Shot","return_fields":["code"],"filters":{"logical_operator":"or","conditions":[` + inP122 + `,{"path":"code","relation":"is","values":["a"]}]}}`, rest: `POST /entity/Shot/_search {"fields":["code"],"filters":{"logical_operator":"or","conditions":[` + tripleP + `,["code","is","a"]]}}`},
 		{name: "in a project, deep down", rpc: find("Shot", "code", `{"logical_operator":"and","conditions":[`+inP122+`]}`, ""), rest: `POST /entity/Shot/_search {"fields":["code"],"filters":{"logical_operator":"and","conditions":[{"logical_operator":"and","conditions":[` + tripleP + `]}]}}`},
 		{name: "in the project of a link", rpc: find("Task", "content", `{"path":"entity.Shot.project","relation":"is","values":[`+p122+`]}`, ""), rest: search("Task", "content", `["entity.Shot.project","is",`+p122+`]`, "")},
-		{name: "one by id", rpc: find("Shot", "code", `{"path":"id","relation":"is","values":[7]}`, ""), rest: "GET /entity/shots/7?fields=code", why: byPath},
+		{name: "one by id", rpc: find("Shot", "code", `{"path":"id","relation":"is","values":[7]}`, ""), rest: "GET /entity/shots/7?fields=code", but: butFilter, why: byPath},
 		{name: "one by id in the query", rpc: find("Shot", "code", `{"path":"id","relation":"is","values":[7]}`, ""), rest: "GET /entity/shots?fields=code&filter[id]=7"},
 		{name: "some by id", rpc: find("Shot", "code", `{"path":"id","relation":"in","values":[7,8]}`, ""), rest: search("Shot", "code", `["id","in",[7,8]]`, "")},
 		{name: "a project by id", rpc: find("Project", "name", `{"path":"id","relation":"is","values":[122]}`, ""), rest: "GET /entity/projects/122?fields=name", why: byPath},
@@ -334,6 +335,7 @@ type rules struct {
 	name        string
 	allow, deny []policy.Rule
 	places      bool // some rules hold in projects only
+	filters     bool // and let a filter be added
 }
 
 // line is one rule: a verb, and types or fields of them.
@@ -404,10 +406,10 @@ func ruleSets(t *testing.T) []rules {
 		{name: "custom entities", allow: []policy.Rule{line("read CustomEntity*"), line("create CustomEntity*"), line("link *")}},
 		{name: "in a project", allow: append(most(inProjects(false, false, 122)), byName()...), places: true},
 		{name: "in either project", allow: most(inProjects(false, false, 122, 145)), places: true},
-		{name: "with a filter added", allow: append(most(inProjects(true, false, 122)), byName()...), places: true},
+		{name: "with a filter added", allow: append(most(inProjects(true, false, 122)), byName()...), places: true, filters: true},
 		{name: "with projects looked up", allow: append(most(inProjects(false, true, 122)), byName()...), places: true},
-		{name: "with both", allow: append(most(inProjects(true, true, 122)), byName()...), places: true},
-		{name: "reads in one, writes in another", allow: []policy.Rule{line("read *", inProjects(true, true, 122)), line("create *", inProjects(false, true, 145)), line("update *", inProjects(false, true, 145)), line("link *")}, places: true},
+		{name: "with both", allow: append(most(inProjects(true, true, 122)), byName()...), places: true, filters: true},
+		{name: "reads in one, writes in another", allow: []policy.Rule{line("read *", inProjects(true, true, 122)), line("create *", inProjects(false, true, 145)), line("update *", inProjects(false, true, 145)), line("link *")}, places: true, filters: true},
 		{name: "but for fields", allow: append(most(), byName()...), deny: []policy.Rule{line("read Shot.description,sg_status_list"), line("update Shot.sg_status_list"), line("create Version.project")}},
 		{name: "but for types", allow: append(most(), byName()...), deny: []policy.Rule{line("read Task"), line("delete Shot"), line("create Version"), line("download Version"), line("update *_Connection HumanUser")}},
 		{name: "but for a project", allow: append(most(), byName()...), deny: []policy.Rule{line("read *", inProjects(false, false, 145)), line("update *", inProjects(false, false, 122))}, places: true},
@@ -526,7 +528,7 @@ func TestTwinsAreDecidedAlike(t *testing.T) {
 		s := set.compile()
 		for i := range all {
 			w := &all[i]
-			if w.but&butRefused != 0 {
+			if w.but&butRefused != 0 || w.but&butFilter != 0 && set.filters {
 				continue
 			}
 			a := s.Decide(policy.Query{Call: w.byAPI3(t)})
@@ -582,6 +584,29 @@ func TestShapesAreDecidedAlike(t *testing.T) {
 					t.Errorf("%s, rules %s:\ncall  %t %s %s\nshape %t %s %s\n%s", w.name, set.name, a.Allow, a.Reason, a.What, b.Allow, b.Reason, b.What, shape)
 				}
 			}
+		}
+	}
+}
+
+// TestOneRecordByID: a read whose filter names one id takes a filter on the
+// project too, and can be looked up where none may be added; one by its path on
+// REST can only be looked up.
+func TestOneRecordByID(t *testing.T) {
+	all := twins()
+	w := &all[slices.IndexFunc(all, func(w twin) bool { return w.name == "one by id" })]
+	for _, tt := range []struct {
+		filter, lookup bool
+		api3, rest     string
+	}{
+		{false, false, "project", "project"},
+		{true, false, "allowed with a filter", "project"},
+		{false, true, "allowed with a lookup", "allowed with a lookup"},
+		{true, true, "allowed with a filter", "allowed with a lookup"},
+	} {
+		s := policy.Compile(policy.Script{Name: "tool", Rules: []policy.Rule{line("read *", inProjects(tt.filter, tt.lookup, 122))}})
+		a, b := s.Decide(policy.Query{Call: w.byAPI3(t)}), s.Decide(policy.Query{Call: w.byREST(t)})
+		if intentKind(a) != tt.api3 || intentKind(b) != tt.rest {
+			t.Errorf("filter %t, lookup %t: %s by api3, %s by REST", tt.filter, tt.lookup, intentKind(a), intentKind(b))
 		}
 	}
 }

@@ -46,7 +46,10 @@ scripts:
 func in(c *flow.Call, ids ...int64) *flow.Call { c.Projects = ids; return c }
 
 // of names the records of a call.
-func of(c *flow.Call, records ...flow.Record) *flow.Call { c.Records = records; return c }
+func of(c *flow.Call, records ...flow.Record) *flow.Call {
+	c.Records, c.ID = records, records[0].ID
+	return c
+}
 
 func page(c *flow.Call, rows int) *flow.Call { c.PageSize = rows; return c }
 
