@@ -248,7 +248,7 @@ func (x *index) giving(dst []*group, verb, typ, field string) []*group {
 	if b := v.exact[typ]; b != nil {
 		dst = b.giving(dst, verb, typ, field)
 	}
-	if needsName(verb, typ) {
+	if len(v.stems) == 0 || needsName(verb, typ) {
 		return dst
 	}
 	for _, n := range v.stems {
@@ -266,7 +266,7 @@ func (b *bucket) giving(dst []*group, verb, typ, field string) []*group {
 	if field == anyField {
 		return keep(dst, &b.any)
 	}
-	if !needsField(verb, typ, field) {
+	if b.every.filled && !needsField(verb, typ, field) {
 		dst = keep(dst, &b.every)
 	}
 	return keep(dst, b.fields[field])
