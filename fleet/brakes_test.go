@@ -263,10 +263,9 @@ func TestABrakesRateIsThatOfAllProxiesTogether(t *testing.T) {
 		s := brakes.Stage("farm", "anna")
 		for range 3 {
 			_, err := s.Take(t.Context(), limit.Ask{Cost: 1, MaxHold: time.Second})
-			var braked *limit.Braked
 			if err == nil {
 				passed++
-			} else if !errors.As(err, &braked) {
+			} else if _, ok := errors.AsType[*limit.Braked](err); !ok {
 				t.Error(err)
 			}
 		}

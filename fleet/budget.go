@@ -529,7 +529,7 @@ func (b *Budget) got(l limit.Lane, q question, a answer, ends time.Time) {
 	switch {
 	case a.given < 0:
 		ln.earliest, ln.heed = now.Add(a.wait), now.Add(min(a.wait, askAgain))
-		b.refuse(l, now, retryAfter(a.wait))
+		b.refuse(l, retryAfter(a.wait))
 	case a.given == 0:
 		if q.more > 0 {
 			b.quiet = now.Add(max(a.wait, minQuiet))
@@ -548,7 +548,7 @@ func (b *Budget) got(l limit.Lane, q question, a answer, ends time.Time) {
 
 // refuse ends the wait of all in a lane that Redis has nothing for in time.
 // Those for whom it may have are asked for again. b.mu is held.
-func (b *Budget) refuse(l limit.Lane, now time.Time, retry time.Duration) {
+func (b *Budget) refuse(l limit.Lane, retry time.Duration) {
 	for e := b.lane[l].queue.Front(); e != nil; {
 		next := e.Next()
 		if w, ok := e.Value.(*waiter); ok && w.arrived.Add(w.hold).Before(b.lane[l].earliest) {

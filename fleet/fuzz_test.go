@@ -12,8 +12,11 @@ import (
 // for one.
 func FuzzBrakeEntry(f *testing.F) {
 	seeds := [][2]string{
-		{"script:farm", "1\t0.5\t1795579165187\tanna\tsite slow"}, {"caller:anna:b", "1\t0\t1\t\t"},
-		{"script:farm", "1\tlifted\t1795579165187\t\t"}, {"script:farm", "1\t1e+06\t1\ta\tb"}, {"", ""},
+		{"script:farm", "1\t0.5\t1795579165187\tanna\tsite slow"},
+		{"caller:anna:b", "1\t0\t1\t\t"},
+		{"script:farm", "1\tlifted\t1795579165187\t\t"},
+		{"script:farm", "1\t1e+06\t1\ta\tb"},
+		{"", ""},
 	}
 	for _, s := range seeds {
 		f.Add(s[0], s[1])

@@ -98,16 +98,16 @@ func TestTwentyProcessesInAPartitionedNetwork(t *testing.T) {
 			}
 		}
 	}
-	p.await("up", 0, processes, isBack)
+	p.await("up", 0, isBack)
 	from := time.Now()
 	pause(t, time.Second)
 	plug(false)
-	p.await("alone", processes/2, processes, isAway)
+	p.await("alone", processes/2, isAway)
 	parted := time.Now()
 	pause(t, 2*time.Second)
 	mended := time.Now()
 	plug(true)
-	p.await("back", processes/2, processes, isBack)
+	p.await("back", processes/2, isBack)
 	back := time.Now()
 	pause(t, time.Second)
 	to := time.Now()

@@ -45,6 +45,9 @@ type options struct {
 	out      io.Writer
 }
 
+// printf prints a part of the table; whoever reads it sees when it ends early.
+func (o *options) printf(format string, args ...any) { _, _ = fmt.Fprintf(o.out, format, args...) }
+
 // hold is how long a call of the simulation is held at most.
 const hold = 20 * time.Second
 
@@ -89,18 +92,21 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer s.close()
-	fmt.Fprintf(o.out, "%d proxies, one budget of %g/s with a burst of %d, leases of up to %d for %v, %v a line\n\n",
+	o.printf("%d proxies, one budget of %g/s with a burst of %d, leases of up to %d for %v, %v a line\n\n",
 		o.nodes, o.rate, o.burst, fleet.MaxLease(o.limit(), o.lease), o.lease, o.duration)
-	fmt.Fprintln(o.out, "| asked | let through | refused | over, at worst | bound | leases | asks of Redis | all operations | Redis's CPU | held p50 | p99 | without a wait |")
-	fmt.Fprintln(o.out, "|---|---|---|---|---|---|---|---|---|---|---|---|")
+	o.printf("| asked | let through | refused | over, at worst | bound | leases | asks of Redis | all operations | Redis's CPU | held p50 | p99 | without a wait |\n")
+	o.printf("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	var broken error
 	for _, load := range []struct {
 		what   string
 		demand float64 // of the rate; 0 is nothing
 		busy   int     // proxies that ask; 0 is all
 	}{
-		{"nothing", 0, 0}, {"half of it, by all", 0.5, 0}, {"half of it, by 10", 0.5, 10},
-		{"95 %, by 100", 0.95, 100}, {"three times as much, by all", 3, 0},
+		{"nothing", 0, 0},
+		{"half of it, by all", 0.5, 0},
+		{"half of it, by 10", 0.5, 10},
+		{"95 %, by 100", 0.95, 100},
+		{"three times as much, by all", 3, 0},
 	} {
 		if load.busy > o.nodes {
 			continue
@@ -109,7 +115,7 @@ func run(ctx context.Context, o *options) error {
 		if err != nil {
 			return err
 		}
-		r.print(o.out, load.what)
+		r.print(o, load.what)
 		if r.over > r.bound {
 			broken = fmt.Errorf("%s: %.0f calls over the budget, and the bound is %.0f", load.what, r.over, r.bound)
 		}
@@ -368,12 +374,12 @@ func excess(let []int64, rate float64) float64 {
 	return worst
 }
 
-func (r *result) print(w io.Writer, what string) {
+func (r *result) print(o *options, what string) {
 	second := r.took.Seconds()
-	fmt.Fprintf(w, "| %s | %.1f/s | %.1f/s | %.0f | %.0f | %.0f/s | %.0f/s | %.0f/s | %.1f %% | %v | %v | %.0f %% |\n",
+	o.printf("| %s | %.1f/s | %.1f/s | %.0f | %.0f | %.0f/s | %.0f/s | %.0f/s | %.1f %% | %v | %v | %.0f %% |\n",
 		what, float64(r.let)/second, float64(r.refused)/second, r.over, r.bound, r.leases, r.asks, r.all, 100*r.cpu,
 		r.held50.Round(100*time.Microsecond), r.held99.Round(100*time.Microsecond), 100*r.atOnce)
 	if r.outages > 0 || r.alone > 0 {
-		fmt.Fprintf(w, "\n*** %d times a proxy lost Redis; %d calls had a share alone: is this machine too busy for so many? ***\n\n", r.outages, r.alone)
+		o.printf("\n*** %d times a proxy lost Redis; %d calls had a share alone: is this machine too busy for so many? ***\n\n", r.outages, r.alone)
 	}
 }
