@@ -223,7 +223,8 @@ func (l *auditLine) asked() (*asked, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &asked{query: policy.Query{Call: c}, record: l, cut: cut}, nil
+	q := policy.Query{Call: c, Login: l.SudoAsLogin, UserCheck: l.Rule == forwardRule}
+	return &asked{query: q, record: l, cut: cut}, nil
 }
 
 // call reads the record's shape.

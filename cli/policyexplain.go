@@ -68,7 +68,9 @@ func (c *commands) explain(o *explainOptions, args []string, stdin io.Reader) er
 	if err != nil {
 		return err
 	}
-	a.query.Login = o.login
+	if o.login != "" {
+		a.query.Login = o.login
+	}
 	var r ruling
 	if a.record != nil {
 		r = s.decideRecord(a.query, a.cut, time.Now())

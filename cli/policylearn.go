@@ -139,7 +139,7 @@ func newLesson(s *bookScript, t *tally, minCalls int) *lesson {
 				lacks[i] = append(lacks[i], l.note(n, k))
 			}
 		}
-		switch q := (policy.Query{Call: k.call, Login: k.sudo}); {
+		switch q := k.query(); {
 		case len(lacks[i]) > 0:
 		case s.doubles().hopeful.Decide(q).Allow:
 			l.leave(k, "its rules give it, but not in every project or on every condition")
@@ -158,7 +158,7 @@ func newLesson(s *bookScript, t *tally, minCalls int) *lesson {
 // has says whether the script's rules allow a kind of call as they are: whatever
 // it does not tell, or as they did when it came.
 func (s *bookScript) has(k *tallied) bool {
-	q := policy.Query{Call: k.call, Login: k.sudo}
+	q := k.query()
 	return s.doubles().fearful.Decide(q).Allow || k.was == wordAllowed && s.doubles().hopeful.Decide(q).Allow
 }
 
@@ -317,7 +317,7 @@ func (l *lesson) leave(k *tallied, why string) {
 func (l *lesson) check(s *bookScript) error {
 	hopeful := s.doubles().hopeful
 	for _, k := range l.learned {
-		if v := hopeful.Decide(policy.Query{Call: k.call, Login: k.sudo}); !v.Allow {
+		if v := hopeful.Decide(k.query()); !v.Allow {
 			return fmt.Errorf("the rules that were learnt do not allow %s (%s): please report this", firstLine(k.words()), v.Reason)
 		}
 	}

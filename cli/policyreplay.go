@@ -114,7 +114,7 @@ func (b *rulebook) replayScript(name string, t *tally, now time.Time) *replayed 
 		out.Calls += k.calls
 		r := ruling{word: wordRefused, Verdict: policy.Verdict{What: "do anything", Reason: "no such script"}}
 		if s != nil {
-			r = s.decideRecord(policy.Query{Call: k.call, Login: k.sudo}, k.cut, now)
+			r = s.decideRecord(k.query(), k.cut, now)
 		}
 		out.count(k, &r)
 	}
@@ -132,7 +132,7 @@ func (o *replayed) count(k *tallied, r *ruling) {
 		o.Observed += k.calls
 	case wordDepends:
 		o.Unknown += k.calls
-		line.What, line.Why = "unknown", r.depends
+		line.What, line.Why = wordUnknown, r.depends
 	default:
 		o.Refused += k.calls
 	}
@@ -166,15 +166,7 @@ func (c *commands) tellReplay(t *tally, all []*replayed) {
 			continue
 		}
 		c.printf("%-*s  %s: %s\n", width, r.Script, many(r.Calls, "call"), r.words())
-		for _, l := range r.Lines[:min(len(r.Lines), maxOutcomes)] {
-			c.printf("  %-8s %s  %s\n", l.What, many(l.Calls, "call"), strings.ReplaceAll(l.Call, "\n", "\n           "))
-			if l.Why != "" {
-				c.printf("           %s\n", l.Why)
-			}
-		}
-		if more := len(r.Lines) - maxOutcomes; more > 0 {
-			c.printf("  and %s\n", many(more, "other"))
-		}
+		c.tellOutcomes(r)
 	}
 	switch {
 	case same == len(all):
@@ -186,6 +178,46 @@ func (c *commands) tellReplay(t *tally, all []*replayed) {
 		c.printf("%s\n", u)
 	}
 }
+
+// tellOutcomes tells of each kind of call that breaks or opens, and of those that
+// can't be told once for each reason.
+func (c *commands) tellOutcomes(r *replayed) {
+	told, more := 0, 0
+	var whys []string
+	unknown := map[string][]outcome{}
+	for _, l := range r.Lines {
+		switch {
+		case l.What == wordUnknown:
+			if unknown[l.Why] == nil {
+				whys = append(whys, l.Why)
+			}
+			unknown[l.Why] = append(unknown[l.Why], l)
+			continue
+		case told == maxOutcomes:
+			more++
+			continue
+		}
+		told++
+		c.printf("  %-8s %s  %s\n           %s\n", l.What, many(l.Calls, "call"), strings.ReplaceAll(l.Call, "\n", "\n           "), l.Why)
+	}
+	if more > 0 {
+		c.printf("  and %s\n", many(more, "other"))
+	}
+	for _, why := range whys {
+		n := 0
+		for _, l := range unknown[why] {
+			n += l.Calls
+		}
+		c.printf("  %-8s %s  %s", wordUnknown, many(n, "call"), firstLine(unknown[why][0].Call))
+		if others := len(unknown[why]) - 1; others > 0 {
+			c.printf(", and %s of call", many(others, "other kind"))
+		}
+		c.printf("\n           %s\n", why)
+	}
+}
+
+// wordUnknown is what becomes of a call of which too little is recorded.
+const wordUnknown = "unknown"
 
 // words is "2 947 allowed, 12 refused".
 func (o *replayed) words() string {

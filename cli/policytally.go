@@ -16,6 +16,13 @@ import (
 // tens; what makes a call of its own each time names what it should not.
 const maxShapes = 100_000
 
+// What stands in the rule's place in records of calls that no rule decides.
+const (
+	forwardRule = "user_auth: forward" // a person's own credentials
+	relayRule   = "storage: relay"     // a link that the site gave out
+	ownCall     = " for "              // "lookup for ID": a call of the proxy itself
+)
+
 // maxCallers is how many callers are counted; beyond it, there are many.
 const maxCallers = 10_000
 
@@ -82,6 +89,9 @@ func isRuleReason(reason string) bool {
 	}, policy.Reason(reason))
 }
 
+// isAside says whether a record is of a call that no rule has to allow.
+func isAside(rule string) bool { return rule == relayRule || strings.Contains(rule, ownCall) }
+
 // add counts one record. Of a call's records the one that says what was asked
 // counts; a repeat stands for as many refusals as it says.
 func (t *tally) add(l *auditLine) error {
@@ -95,7 +105,7 @@ func (t *tally) add(l *auditLine) error {
 	default:
 		return nil
 	}
-	if t.only != "" && l.Script != t.only || n <= 0 {
+	if t.only != "" && l.Script != t.only || n <= 0 || isAside(l.Rule) {
 		return nil
 	}
 	key := tallyKey{script: l.Script, shape: string(l.Shape), sudo: l.SudoAsLogin, was: wordAllowed}
@@ -148,6 +158,16 @@ func (t *tally) kind(key tallyKey, l *auditLine) (*tallied, error) {
 	t.kinds[key] = k
 	t.order = append(t.order, k)
 	return k, nil
+}
+
+// query is what the call is decided on. Whose login a script acts as that acts as
+// its caller is not asked again.
+func (k *tallied) query() policy.Query {
+	login := k.sudo
+	if login == "" {
+		login = flow.ShapeLogin
+	}
+	return policy.Query{Call: k.call, Login: login, UserCheck: k.rule == forwardRule}
 }
 
 // words is callWords for as much of the call as is known.
