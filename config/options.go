@@ -102,8 +102,8 @@ func (r *reading) give(o *options, rules []policy.Rule) {
 			r.error(n.key.place, word+" does nothing for "+verbs(rules), map[string]string{
 				"max_rows":  "it bounds the rows of a page: write it beside read",
 				"max_batch": "it bounds the parts of a batch: write it beside create, update, delete, revive, read or link",
-				"cache":     "answers are kept for read, presets, schema, schedule, preferences and license_info only",
-				"coalesce":  "calls share an answer for read, presets, schema, schedule, preferences and license_info only",
+				"cache":     "answers are kept for read, presets, schema, schedule, preferences, license_info and info only",
+				"coalesce":  "calls share an answer for read, presets, schema, schedule, preferences, license_info and info only",
 			}[word])
 		}
 	}
@@ -138,7 +138,7 @@ func batched(verb string) bool {
 
 // shareable says whether an answer may be shared where a verb has a hand in it.
 func shareable(verb string) bool {
-	return slices.Contains([]string{"read", "presets", "schema", "schedule", "preferences", "license_info"}, verb)
+	return slices.Contains([]string{"read", "presets", "schema", "schedule", "preferences", "license_info", "info"}, verb)
 }
 
 // condition reads a condition in CEL and compiles it, each text once.
