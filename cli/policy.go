@@ -25,9 +25,15 @@ func (c *commands) policy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Ask the rules, test them, and learn them from an audit log",
-		Long: `Ask what the rules of a configuration say, without starting anything: of one
-call, of fixtures, of yesterday's calls; and what two configurations say
-differently. Nothing here needs the network or a key.`,
+		Long: `Ask what the rules of a configuration say, without starting anything. Nothing
+here needs the network or a key.
+
+  stagedoor policy explain 01KB2M7Q...         one call: what becomes of it, and why
+  stagedoor policy explain --script NAME --login LOGIN 'curl -d ... URL'
+  stagedoor policy test -v docs/studio/policy.test.yaml
+  stagedoor policy learn NAME --from 'audit.jsonl*' --min-calls 3 --write stagedoor.yaml
+  stagedoor policy replay --from audit.jsonl.1 --config new.yaml
+  stagedoor policy diff --json old.yaml new.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
