@@ -297,7 +297,7 @@ func TestWhatAnArtistReadsWhenACallCantBeServed(t *testing.T) {
 				reason: proxy.RateLimit, before: before, call: oneShot, says: "comp-publisher is over its rate limit, after a wait of ",
 			})
 			try("file: "+keyFile(t)+"\n    limit: {rate: 1/m, burst: 3, queue: 0}", refusal{
-				reason: proxy.QueueFull, before: before, call: oneShot, says: "comp-publisher is over its rate limit and too many calls are waiting; try again in ",
+				reason: proxy.QueueFull, before: before, call: oneShot, says: "comp-publisher is over its rate limit and too many of its calls are waiting; try again in ",
 			})
 			missing := filepath.Join(t.TempDir(), "none.json")
 			try("file: "+missing, refusal{reason: proxy.NoKey, call: oneShot, says: "the key file can't be opened: open " + missing})
