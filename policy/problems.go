@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"stagedoor/flow"
@@ -138,14 +137,4 @@ func (r *Rule) unshown(t Target) string {
 		return "the site ignores filters on " + t.Type + ", so no read of it shows its project: this rule can never match"
 	}
 	return ""
-}
-
-// Places lists the projects that the rules of a script name, sorted.
-func (s *Script) Places() []int64 {
-	if len(s.ids) == 0 {
-		return nil
-	}
-	ids := slices.Clone(s.ids[1:])
-	slices.Sort(ids)
-	return ids
 }
