@@ -111,7 +111,7 @@ func (f *Fleet) left(field string) time.Duration {
 
 // writeBrake says what Redis knew of the name; see setBrakeScript.
 func (f *Fleet) writeBrake(ctx context.Context, field, rate string, life time.Duration, by, why string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, OperationTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()
 	n, err := f.client.setBrake.Run(ctx, f.client.redis, []string{f.brakesKey()},
 		field, rate, by, why, life.Milliseconds(), limit.MaxBrakes).Int()

@@ -279,7 +279,7 @@ func (b *Budget) enqueue(a limit.Ask, cost int) (*waiter, error) {
 func (b *Budget) wait(ctx context.Context, a limit.Ask, w *waiter) (limit.Grant, error) {
 	// One answer of Redis is waited for in any case: a proxy that had nothing to do
 	// has no tokens, and would never get any for calls that can't be held.
-	timer := time.NewTimer(max(w.hold, OperationTimeout))
+	timer := time.NewTimer(max(w.hold, b.f.opts.Timeout))
 	defer timer.Stop()
 	var o outcome
 	select {

@@ -242,6 +242,48 @@ func TestInteractiveGoesAheadOfAFarmThatQueues(t *testing.T) {
 	t.Logf("20 interactive calls in %v, all together %.0f over the rate at worst", to.Sub(from), over)
 }
 
+// TestInteractiveCallsPutTheFarmOff holds that going ahead takes nothing from
+// the bound: whoever is overtaken waits for as much longer.
+func TestInteractiveCallsPutTheFarmOff(t *testing.T) {
+	const each = 500 * time.Millisecond // of a token
+	o := limit.Options{Rate: 2, Burst: 1, MaxHold: 30 * time.Second}
+	r := parts.Redis(t, parts.RedisOptions{})
+	c := shell(t, r)
+	farm := open(t, fleet.Options{URL: r.URL}).Budget("site", o)
+	artist := open(t, fleet.Options{URL: r.URL}).Budget("site", o)
+	take(t, farm, 1)
+	began := time.Now()
+	done := make(chan error)
+	go func() {
+		_, err := farm.Take(context.Background(), limit.Ask{Cost: 1})
+		done <- err
+	}()
+	await(t, "the farm is promised its turn", func() bool {
+		tat, _ := c.HGet(t.Context(), "stagedoor:budget:site", "tat").Int64()
+		return tat > began.Add(each).UnixMicro()
+	})
+	for i := range 3 {
+		g, err := artist.Take(t.Context(), limit.Ask{Cost: 1, Lane: limit.Interactive})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first goes at once, and they are no faster than the budget.
+		if least := time.Duration(i) * each; time.Since(began) < least {
+			t.Errorf("interactive call %d went after %v, and not before %v", i, time.Since(began), least)
+		}
+		if i == 0 && g.Held > each {
+			t.Logf("the first was held %v: this machine is busy", g.Held)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// Its own token, and those of the three.
+	if least := 4 * each; time.Since(began) < least {
+		t.Errorf("the farm's call went after %v, and not before %v", time.Since(began), least)
+	}
+}
+
 // TestAStepOfRedissClockNeitherOpensNorBlocks sets Redis's clock, as far as the
 // script can tell: what it finds written is of another time.
 func TestAStepOfRedissClockNeitherOpensNorBlocks(t *testing.T) {
@@ -341,6 +383,7 @@ func TestOptionsThatCantBe(t *testing.T) {
 		{URL: "redis://127.0.0.1:1"},
 		{URL: "redis://127.0.0.1:1", Share: 1.5},
 		{URL: "redis://127.0.0.1:1", Share: 0.5, Lease: -1},
+		{URL: "redis://127.0.0.1:1", Share: 0.5, Timeout: -1},
 		{URL: "http://127.0.0.1:1", Share: 0.5},
 		{URL: "redis://user:password@127.0.0.1:1", Share: 0.5},
 		{URL: "redis://127.0.0.1:1/3", Share: 0.5},

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// OperationTimeout is how long one operation on Redis may take, a connection
-	// that has to be made for it included: 500 ms. What takes longer counts as
+	// OperationTimeout is how long one operation on Redis may take where the options
+	// say nothing, a connection that has to be made for it included: 500 ms. What takes longer counts as
 	// away. It is also the longest that the first call of an idle proxy waits.
 	OperationTimeout = 500 * time.Millisecond
 	// maxConnections is how many connections one proxy has to Redis at most. A
@@ -71,10 +71,10 @@ func newClient(o *Options) (*client, error) {
 		CredentialsProviderContext: credentials(o),
 		MaxRetries:                 -1,
 		DialerRetries:              1,
-		DialTimeout:                OperationTimeout,
-		ReadTimeout:                OperationTimeout,
-		WriteTimeout:               OperationTimeout,
-		PoolTimeout:                OperationTimeout,
+		DialTimeout:                o.Timeout,
+		ReadTimeout:                o.Timeout,
+		WriteTimeout:               o.Timeout,
+		PoolTimeout:                o.Timeout,
 		ContextTimeoutEnabled:      true,
 		PoolSize:                   maxConnections,
 		MaxActiveConns:             maxConnections,

@@ -65,6 +65,8 @@ type Options struct {
 	Share float64
 	// Lease is how long leased tokens are kept unused; 0 is [DefaultLease].
 	Lease time.Duration
+	// Timeout is how long one operation on Redis may take; 0 is [OperationTimeout].
+	Timeout time.Duration
 	// Node is how Redis's CLIENT LIST names this proxy; empty is no name.
 	Node string
 	// OnBrakes is called with all brakes that are on, each time they change, never
@@ -140,8 +142,11 @@ func Open(o Options) (*Fleet, error) {
 	if o.Lease == 0 {
 		o.Lease = DefaultLease
 	}
-	if o.Lease < 0 {
-		return nil, errors.New("fleet: the lease has to be over 0")
+	if o.Timeout == 0 {
+		o.Timeout = OperationTimeout
+	}
+	if o.Lease < 0 || o.Timeout < 0 {
+		return nil, errors.New("fleet: lease and timeout have to be over 0")
 	}
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
@@ -334,5 +339,5 @@ func jitter(d, part time.Duration) time.Duration {
 
 // operation bounds one operation on Redis.
 func (f *Fleet) operation() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(f.work, OperationTimeout)
+	return context.WithTimeout(f.work, f.opts.Timeout)
 }

@@ -38,11 +38,15 @@ func (n *notes) String() string {
 
 func (n *notes) logger() *slog.Logger { return slog.New(slog.NewTextHandler(n, nil)) }
 
-// open makes a fleet of one that ends with the test.
+// open makes a fleet of one that ends with the test. It waits for Redis for as
+// long as it takes, unless told otherwise: a machine that is busy is no outage.
 func open(t *testing.T, o fleet.Options) *fleet.Fleet {
 	t.Helper()
 	if o.Share == 0 {
 		o.Share = 0.1
+	}
+	if o.Timeout == 0 {
+		o.Timeout = patience
 	}
 	f, err := fleet.Open(o)
 	if err != nil {

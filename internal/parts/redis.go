@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -238,11 +237,4 @@ func (r *RedisServer) Pid() int {
 		return 0
 	}
 	return r.cmd.Process.Pid
-}
-
-// Port is the number after the address's colon.
-func (r *RedisServer) Port() int {
-	_, port, _ := net.SplitHostPort(r.Address)
-	n, _ := strconv.Atoi(port) // ours: it has one
-	return n
 }
