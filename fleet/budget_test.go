@@ -366,7 +366,7 @@ func TestABudgetThatIsRestedLeavesRedis(t *testing.T) {
 func TestASlowRedisIsNotWaitedForByCallsThatHaveTokens(t *testing.T) {
 	r := parts.Redis(t, parts.RedisOptions{})
 	w := r.Wire()
-	b := open(t, fleet.Options{URL: "redis://" + w.Address, Lease: time.Minute}).Budget("farm", limit.Options{Rate: 1000, Burst: 400})
+	b := open(t, fleet.Options{URL: "redis://" + w.Address, Lease: time.Minute, Timeout: fleet.OperationTimeout}).Budget("farm", limit.Options{Rate: 1000, Burst: 400})
 	for b.Stats().Leased < 5 {
 		take(t, b, 1)
 	}
