@@ -31,3 +31,12 @@ func RuleYAML(r *policy.Rule) string { return ruleYAML(r) }
 func InsertRules(text []byte, script string, blocks []string, flow string) ([]byte, error) {
 	return insertRules(text, script, blocks, flow)
 }
+
+// Diff says what two configurations say differently.
+func Diff(was, is *config.Config) []string {
+	var out []string
+	for _, d := range diffBooks(newRulebook("old", was), newRulebook("new", is)) {
+		out = append(out, d.line())
+	}
+	return out
+}

@@ -346,3 +346,103 @@ func TestTheShortFormOfACall(t *testing.T) {
 		}
 	}
 }
+
+// A curl line is the request that curl would send.
+func TestACurlLineIsTheRequestThatCurlSends(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := put(t, filepath.Join(dir, "stagedoor.yaml"), observed)
+	body := put(t, filepath.Join(dir, "body.json"), "{\"description\":\r\n \"x\"}")
+	const at = "http://127.0.0.1:8470"
+	for _, c := range []struct{ line, says string }{
+		{`curl ` + at + `/api/v1/entity/shots?fields=code`, "read Shot [code]"},
+		{`curl -G -d fields=code --url ` + at + `/api/v1/entity/shots`, "read Shot [code]"},
+		{`curl -sSXDELETE ` + at + `/api/v1/entity/shots/7`, "delete Shot"},
+		{`curl -sS -X DELETE "` + at + `/api/v1/entity/shots/7"`, "delete Shot"},
+		{`curl -XPUT -H 'Content-Type: application/json' -d @` + body + ` ` + at + `/api/v1/entity/shots/7`, "update Shot [description]"},
+		{`curl -X PUT --json '{"description": "x"}' 127.0.0.1:8470/api/v1/entity/shots/7`, "update Shot [description]"},
+		{"curl -X PUT \\\n  -H content-type:application/json \\\n --data-raw '{\"description\": \"@x\"}' " + at + `/api/v1/entity/shots/7`, "update Shot [description]"},
+		{`curl --data-urlencode 'entities=Shot_1,Asset_2' --data-urlencode source_entity=Version_3 ` + at + `/upload/share_thumbnail`, "share_thumbnail"},
+		{`curl -o x.png -L ` + at + `/thumbnail/full/Shot/7`, "download Shot  of image"},
+		{`curl -I ` + at + `/thumbnail/full/Shot/7`, "download Shot  of image"},
+	} {
+		_, out, errs := run(t, "policy", "explain", "-c", cfg, "--json", c.line)
+		var got struct{ Call string }
+		if err := json.Unmarshal([]byte(out), &got); err != nil || !strings.HasPrefix(got.Call, c.says) {
+			t.Errorf("%s: %s%s", c.line, out, errs)
+		}
+	}
+	for line, says := range map[string]string{
+		`curl -X`:                         "the curl option -X has no value",
+		`curl -s`:                         "the curl line has no URL",
+		`curl http://a http://b`:          "the curl line has two URLs",
+		`curl -d @- http://a`:             "the curl line reads standard input",
+		`curl -d @/no/such/file http://a`: "the data of the curl line: ",
+		`curl -F name http://a`:           "a form's field is name=value",
+		`curl -H novalue http://a`:        "a header is NAME: VALUE",
+		`curl 'http://a/b c'`:             "the URL has white space in it",
+		`curl "http://a`:                  "reading the curl line: ",
+		`curl -sZ http://a/api/v1/schema`: "the curl option -Z is not known here",
+		`curl -X 'A B' http://a/api/v1/x`: `"A B" is no HTTP verb`,
+	} {
+		if code, out, errs := run(t, "policy", "explain", "-c", cfg, line); code != 2 || out != "" || !strings.HasPrefix(errs, "stagedoor: "+says) {
+			t.Errorf("%s: %d %s%s", line, code, out, errs)
+		}
+	}
+}
+
+// Who calls is nobody's secret to explain: a script that acts as its caller is
+// decided as for anybody.
+func TestAScriptThatActsAsItsCallerIsExplainedForAnybody(t *testing.T) {
+	t.Parallel()
+	cfg := put(t, "stagedoor.yaml", "version: 1\nsite: https://acme.shotgrid.autodesk.com\nlisten: 127.0.0.1:8470\nidentity: kernel\n"+
+		"scripts:\n  comp: {file: /etc/key.json, sudo_as_login: caller, allow: [{read: Shot}]}\n")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, 0, "acts as   the caller's own login\n"},
+		{[]string{"--login", "ann"}, 0, "acts as   ann, the caller's own login\n"},
+	} {
+		code, out, errs := run(t, append([]string{"policy", "explain", "-c", cfg, "GET /api/v1/entity/shots?fields=code"}, c.args...)...)
+		if code != c.code || !strings.HasSuffix(out, c.says) {
+			t.Errorf("%v: %d %s%s", c.args, code, out, errs)
+		}
+	}
+}
+
+// What two rule sets give is different for some need exactly where diff says so.
+func TestDiffIsEmptyWhereNothingChanges(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		needs := rapid.SliceOfN(someNeed(), 0, 6)
+		one := needs.Draw(t, "old")
+		other := rapid.OneOf(needs, rapid.Permutation(one)).Draw(t, "new")
+		was, is := withRules(t, one), withRules(t, other)
+		changed := slices.ContainsFunc(slices.Concat(one, other), func(n policy.Need) bool {
+			return cli.Gives(was.Scripts[0].Allow, n) != cli.Gives(is.Scripts[0].Allow, n)
+		})
+		if diff := cli.Diff(was, is); changed != (len(diff) > 0) {
+			t.Fatalf("changed: %t, but diff says %q", changed, diff)
+		}
+	})
+}
+
+// withRules is a configuration whose one script is given needs, each by a rule of
+// its own.
+func withRules(t *rapid.T, needs []policy.Need) *config.Config {
+	text, seen := head+"scripts:\n  comp:\n    file: /etc/key.json\n    allow:\n      - read: Tag.id\n", map[policy.Need]bool{}
+	for _, n := range needs {
+		if !seen[n] {
+			rules := cli.RulesFor([]policy.Need{n})
+			text += "      - " + cli.RuleYAML(&rules[0]) + "\n"
+			seen[n] = true
+		}
+	}
+	c, ds := config.Parse("stagedoor.yaml", []byte(text))
+	if c == nil {
+		t.Fatalf("%s\n%s", config.Format(ds), text)
+	}
+	return c
+}

@@ -209,8 +209,7 @@ func (s *bookScript) grant(n policy.Need) grant {
 	var how, shares, unless []string
 	for i := range s.Allow {
 		r := &s.Allow[i]
-		near, ok := nearRule(r, n)
-		if !ok || !gives([]policy.Rule{near}, n) {
+		if !gives(s.Allow[i:i+1], n) {
 			continue
 		}
 		how, shares = append(how, optionsText(r)), append(shares, shareText(r.Share))
@@ -235,20 +234,6 @@ func (s *bookScript) grant(n policy.Need) grant {
 	slices.Sort(shares)
 	g.share = strings.TrimPrefix(strings.Join(slices.Compact(shares), " or "), " or ")
 	return g
-}
-
-// nearRule is a rule with those targets alone that may reach a need's type.
-func nearRule(r *policy.Rule, n policy.Need) (policy.Rule, bool) {
-	if r.Verb != n.Verb && !(n.Verb == "link" && r.Verb == "read") {
-		return policy.Rule{}, false
-	}
-	near := policy.Rule{Verb: r.Verb, File: r.File, Line: r.Line}
-	for _, t := range r.Targets {
-		if stem, glob := strings.CutSuffix(t.Type, "*"); t.Type == n.Type || glob && strings.HasPrefix(n.Type, stem) {
-			near.Targets = append(near.Targets, t)
-		}
-	}
-	return near, len(near.Targets) > 0 || len(r.Targets) == 0
 }
 
 // Names that stand for all that neither configuration names: no site has them.

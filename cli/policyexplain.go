@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -68,8 +69,11 @@ func (c *commands) explain(o *explainOptions, args []string, stdin io.Reader) er
 	if err != nil {
 		return err
 	}
-	if o.login != "" {
+	switch {
+	case o.login != "":
 		a.query.Login = o.login
+	case a.query.Login == "" && s.SudoCaller: // whoever it is
+		a.query.Login = cmp.Or(a.query.Call.SudoAsLogin, flow.ShapeLogin)
 	}
 	var r ruling
 	if a.record != nil {
@@ -177,8 +181,10 @@ func (x *explanation) text() string {
 	if len(x.r.Filter) > 0 {
 		line("adds", "a filter: project is one of "+idsText(x.r.Filter))
 	}
-	if x.r.Sudo != "" && x.r.Sudo != x.a.query.Call.SudoAsLogin {
-		line("acts as", x.r.Sudo+", the caller's own login")
+	if who := x.r.Sudo; who == flow.ShapeLogin {
+		line("acts as", "the caller's own login")
+	} else if who != "" && who != x.a.query.Call.SudoAsLogin {
+		line("acts as", who+", the caller's own login")
 	}
 	if s := shareText(x.r.Share); s != "" {
 		line("shares", "its answer: "+s)
@@ -235,7 +241,7 @@ func (x *explanation) decided() string {
 		}
 		return ruleWord(place)
 	case policy.NoRule:
-		return place + "  scripts." + x.s.Name + ".allow " + whyNot(x.s, x.lack())
+		return place + "  scripts." + x.s.Name + ".allow: " + whyNot(x.s, x.lack())
 	case policy.SecretField:
 		return v.What + ": it holds a credential, and no rule can allow that"
 	case policy.UserAuth:

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -305,13 +305,9 @@ func orNone(s string) string {
 
 // jsonOf writes what YAML gave as JSON.
 func jsonOf(v any) ([]byte, error) {
-	text, err := yaml.Marshal(v)
+	out, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("writing the call: %w", err)
 	}
-	out, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("writing the call: %w", err)
-	}
-	return bytes.TrimSpace(out), nil
+	return out, nil
 }

@@ -78,9 +78,26 @@ func bare(r *policy.Rule) policy.Rule {
 func gives(rules []policy.Rule, n policy.Need) bool {
 	all := []policy.Rule{probeRule()}
 	for i := range rules {
-		all = append(all, bare(&rules[i]))
+		if near, ok := nearRule(&rules[i], n); ok {
+			all = append(all, near)
+		}
 	}
 	return policy.Compile(policy.Script{Rules: all}).Decide(policy.Query{Call: needCall(n)}).Allow
+}
+
+// nearRule is a rule without its options, and with those targets alone that may
+// reach a need's type.
+func nearRule(r *policy.Rule, n policy.Need) (policy.Rule, bool) {
+	if r.Verb != n.Verb && !(n.Verb == "link" && r.Verb == "read") {
+		return policy.Rule{}, false
+	}
+	near := policy.Rule{Verb: r.Verb, File: r.File, Line: r.Line}
+	for _, t := range r.Targets {
+		if stem, glob := strings.CutSuffix(t.Type, "*"); t.Type == n.Type || n.Type == "" || glob && strings.HasPrefix(n.Type, stem) {
+			near.Targets = append(near.Targets, t)
+		}
+	}
+	return near, len(near.Targets) > 0 || len(r.Targets) == 0
 }
 
 // forbids says whether a deny rule meets a need, whatever its options.
@@ -98,12 +115,24 @@ func rulesFor(needs []policy.Need) []policy.Rule {
 	}
 	var out []policy.Rule
 	for _, verb := range policy.Verbs() {
-		ns := byVerb[verb]
-		if len(ns) == 0 {
-			continue
+		var bare, typed []policy.Need
+		for _, n := range byVerb[verb] {
+			if n.Type == "" {
+				bare = append(bare, n)
+			} else {
+				typed = append(typed, n)
+			}
 		}
-		if r := ruleFor(verb, ns); verb != string(flow.GroupUpload) || len(r.Targets) > 0 {
-			out = append(out, r) // any upload gives leave to ask for a link; alone there is no rule for that
+		switch {
+		case len(bare) > 0 && verb == "activity_stream": // alone it is for every type
+			typed = nil
+		case verb == string(flow.GroupUpload): // any upload gives leave to ask for a link; alone there is no rule for that
+			bare = nil
+		}
+		for _, ns := range [][]policy.Need{bare, typed} {
+			if len(ns) > 0 {
+				out = append(out, ruleFor(verb, ns))
+			}
 		}
 	}
 	return out
