@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -203,5 +204,42 @@ func TestAReloadKeepsWhatIsSpent(t *testing.T) {
 	s.AwaitLog(`"msg":"configuration reloaded"`)
 	if _, answer := s.Call("tools", findShots); !strings.Contains(answer, "over its rate limit") || calls(site) != saw {
 		t.Errorf("a reload gave a fresh budget: %s", answer)
+	}
+}
+
+// TestAThousandWorkersAskForTheSchemaOnce: a farm that starts asks the site once,
+// and every worker's call has its own record.
+func TestAThousandWorkersAskForTheSchemaOnce(t *testing.T) {
+	t.Parallel()
+	const workers = 1000
+	site := startSite(t, flowsite.Options{})
+	s := serve(t, scriptConfig(site, "file: "+keyFile(t), "max_connections: 2000")+
+		"    limit: {rate: 1/m, burst: 1, max_hold: 0s}\n    allow: [{schema: \"*\", cache: 1m}]\n")
+	const schema = `{"method_name":"schema_read","params":[{"script_name":"comp-publisher","script_key":"x"}]}`
+	answers := make([]string, workers)
+	var wait sync.WaitGroup
+	for i := range answers {
+		wait.Go(func() { _, answers[i] = s.Call("tools", schema) })
+	}
+	wait.Wait()
+	for i, a := range answers {
+		if a != answers[0] || !strings.Contains(a, `"Shot"`) {
+			t.Fatalf("worker %d got %.200s", i, a)
+		}
+	}
+	if n := calls(site); n != 1 {
+		t.Errorf("the site saw %d calls", n)
+	}
+	intents, served := 0, 0
+	for _, r := range s.Records() {
+		if r["ev"] == "intent" {
+			intents++
+			if r["served"] != nil {
+				served++
+			}
+		}
+	}
+	if intents != workers || served != workers-1 {
+		t.Errorf("%d intents, %d of them served by another's answer", intents, served)
 	}
 }
