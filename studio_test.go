@@ -92,7 +92,7 @@ func (s *studio) run(t *testing.T, script, what string) []string {
 	if at == "" {
 		at = script
 	}
-	out := begin(t, parts.NewestClient, "", filepath.Join("testdata", "studio", script+".py"), s.s.base(at), what, t.TempDir(), fmt.Sprint(s.elsewhere))()
+	out := begin(t, parts.NewestClient, "", "-B", filepath.Join("testdata", "studio", script+".py"), s.s.base(at), what, t.TempDir(), fmt.Sprint(s.elsewhere))()
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
