@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -80,5 +81,46 @@ func TestTLS(t *testing.T) {
 	}
 	if g, err := bad.Budget("farm", limit.Options{Rate: 10}).Take(t.Context(), limit.Ask{Cost: 1}); err != nil {
 		t.Errorf("without Redis the share is there: %v, %v", g, err)
+	}
+}
+
+// TestTheAccessListOfTheDocsIsEnough has all that a fleet does done by the user
+// that docs/limits.md describes.
+func TestTheAccessListOfTheDocsIsEnough(t *testing.T) {
+	text, err := os.ReadFile("../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "    user stagedoor on ")
+	rules, _, _ := strings.Cut(rest, "\n")
+	if !found {
+		t.Fatal("docs/limits.md has no access list")
+	}
+	rules = strings.NewReplacer(">PASSWORD", ">canary-0123456789", "PREFIX", fleet.DefaultPrefix).Replace(rules)
+	r := parts.Redis(t, parts.RedisOptions{})
+	args := []any{"ACL", "SETUSER", "stagedoor", "on"}
+	for rule := range strings.FieldsSeq(rules) {
+		args = append(args, rule)
+	}
+	run(t, shell(t, r), args...)
+	h := &heard{}
+	f := open(t, fleet.Options{URL: r.URL, User: "stagedoor", Node: "r0417", OnBrakes: h.hear, Password: func() (secret.Value, error) {
+		return secret.FromString("canary-0123456789"), nil
+	}})
+	o := limit.Options{Rate: 5, Burst: 1}
+	b := f.Budget("site", o)
+	for range 4 { // the last ones are promised, and asked for again
+		take(t, b, 1)
+	}
+	set(t, f, brake("farm", 1, time.Hour))
+	h.await(t, "script:farm=1 ")
+	lift(t, f, "farm")
+	h.await(t, "")
+	run(t, shell(t, r), "SET", "stagedoor:brakes", "no hash")
+	run(t, shell(t, r), "SET", "stagedoor:budget:site", "no hash")
+	set(t, f, brake("farm", 1, time.Hour))
+	take(t, b, 1)
+	if s := f.Status(); !s.Connected || s.Outages != 0 {
+		t.Errorf("%+v", s)
 	}
 }
