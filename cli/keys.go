@@ -17,7 +17,7 @@ import (
 
 // keySource is where a stack's keys come from: what every source has, and how
 // the login to Vault is.
-type keySource interface {
+type keySource interface { //nolint:interfacebloat // what a source has, and what else is in Vault
 	keysource.Source
 	// Vault says how the login is, from memory. State is empty where no key is
 	// in Vault.
