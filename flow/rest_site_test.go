@@ -40,7 +40,7 @@ func TestRESTSiteTakesWhatIsSent(t *testing.T) {
 	site.Demo()
 	site.AddScript("tool", realKey, flowsite.Role{})
 	token := bearer(t, site)
-	may := func(typ, field string) bool { return typ == "Shot" && field == "code" }
+	may := func(f flow.Seen) bool { return f.Type == "Shot" && f.Field == "code" }
 	for _, tt := range restCalls() {
 		if strings.Contains(tt.line, "entity_filters") {
 			continue // shotgrid-rs sends it beside entity_types; the stand-in knows it not

@@ -12,12 +12,26 @@ import (
 // can't be held against what may be read.
 var ErrNotRecords = errors.New("the answer holds no records that can be read")
 
+// Elsewhere is the part that a record answers which is not what the call is about:
+// one that its records link to, or that can't be told.
+const Elsewhere = -1
+
+// Seen is a field that a record of an answer shows.
+type Seen struct {
+	// Record is the record's type. Type and Field are what is shown of it, of
+	// another type where a path leads to one.
+	Record, Type, Field string
+	// Part is the part of a batch that the record answers, 0 where the call is no
+	// batch, or [Elsewhere].
+	Part int
+}
+
 // FilterRecords takes out of an answer of the REST API the fields that may does
 // not allow, and says how many. Types, ids and links are kept, and what the call
 // itself wrote of a record. A dotted name is allowed only if each of its fields is. An
 // answer that can't be read completely is [ErrNotRecords]: nothing of it may go
 // on.
-func FilterRecords(body []byte, f Filter, may func(typ, field string) bool) (out []byte, removed int, err error) {
+func FilterRecords(body []byte, f Filter, may func(Seen) bool) (out []byte, removed int, err error) {
 	if !f.Records || len(bytes.TrimSpace(body)) == 0 {
 		return body, 0, nil
 	}
@@ -34,7 +48,7 @@ func FilterRecords(body []byte, f Filter, may func(typ, field string) bool) (out
 // recordFilter writes an answer again as it reads it.
 type recordFilter struct {
 	f       Filter
-	may     func(typ, field string) bool
+	may     func(Seen) bool
 	out     []byte
 	removed int
 }
@@ -94,7 +108,7 @@ func (r *recordFilter) answer(v jsontext.Value) error {
 		switch name {
 		case "data":
 			has = true
-			return true, r.records(v, r.f.Linked, true)
+			return true, r.records(v, r.f.Linked, !r.f.Linked)
 		case "included":
 			return true, r.records(v, false, false)
 		case "errors":
@@ -111,16 +125,17 @@ func (r *recordFilter) answer(v jsontext.Value) error {
 	return err
 }
 
-// records reads one record, several, or none.
+// records reads one record, several, or none. main says that the call is about
+// them.
 func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 	switch v.Kind() {
 	case 'n':
 		r.out = append(r.out, v...)
 		return nil
 	case '{':
-		return r.record(v, linked, r.written(0, main && len(r.f.Written) == 1))
+		return r.record(v, linked, r.part(0, main && len(r.f.Written) <= 1))
 	case '[':
-		main = main && len(r.f.Written) > 0 && elements(v) == len(r.f.Written)
+		main = main && (len(r.f.Written) == 0 || elements(v) == len(r.f.Written))
 	default:
 		return ErrNotRecords
 	}
@@ -144,7 +159,7 @@ func (r *recordFilter) records(v jsontext.Value, linked, main bool) error {
 			r.out = append(r.out, item...)
 			continue
 		}
-		if err := r.record(item, linked, r.written(i, main)); err != nil {
+		if err := r.record(item, linked, r.part(i, main)); err != nil {
 			return err
 		}
 	}
@@ -166,39 +181,46 @@ func elements(v jsontext.Value) (n int) {
 	return n
 }
 
-// written is what the call wrote of a record of the answer.
-func (r *recordFilter) written(i int, main bool) Written {
-	if !main || i >= len(r.f.Written) {
-		return Written{}
+// part is the part that the record answers which stands there.
+func (r *recordFilter) part(i int, main bool) int {
+	switch {
+	case !main:
+		return Elsewhere
+	case len(r.f.Written) == 0: // the records of a read
+		return 0
 	}
-	return r.f.Written[i]
+	return i
 }
 
-// of lists the fields of a record that the call wrote, if it is the record that
-// was meant.
-func (w Written) of(typ string, record jsontext.Value) map[string]struct{} {
-	if len(w.Fields) == 0 || w.Type != typ || w.ID != 0 && w.ID != recordID(record) {
-		return nil
+// written lists the fields of a record that its part wrote, if it is the record
+// that was meant; else it is another one.
+func (r *recordFilter) written(part int, typ string, record jsontext.Value) (fields map[string]struct{}, _ int) {
+	if part < 0 || len(r.f.Written) == 0 {
+		return nil, part
 	}
-	fields := make(map[string]struct{}, len(w.Fields))
+	w := r.f.Written[part]
+	if w.Type != typ || w.ID != 0 && w.ID != recordID(record) {
+		return nil, Elsewhere
+	}
+	fields = make(map[string]struct{}, len(w.Fields))
 	for _, f := range w.Fields {
 		fields[f] = struct{}{}
 	}
-	return fields
+	return fields, part
 }
 
 // record reads one record: its type first, wherever that stands.
-func (r *recordFilter) record(v jsontext.Value, linked bool, written Written) error {
+func (r *recordFilter) record(v jsontext.Value, linked bool, part int) error {
 	typ, wrapped, err := recordType(v)
 	if err != nil {
 		return err
 	}
 	if wrapped {
-		return r.wrapped(v, linked, written)
+		return r.wrapped(v, linked, part)
 	}
-	wrote := written.of(typ, v)
+	wrote, part := r.written(part, typ, v)
 	field := func(name string, v jsontext.Value) (bool, error) {
-		if _, ok := wrote[name]; !ok && !r.mayPath(typ, name) {
+		if _, ok := wrote[name]; !ok && !r.mayPath(part, typ, name) {
 			return false, nil
 		}
 		return r.copied(v)
@@ -222,7 +244,7 @@ func (r *recordFilter) record(v jsontext.Value, linked bool, written Written) er
 }
 
 // wrapped reads a part of a batch, {"data": record}.
-func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written Written) error {
+func (r *recordFilter) wrapped(v jsontext.Value, linked bool, part int) error {
 	return r.members(v, func(name string, v jsontext.Value) (bool, error) {
 		switch name {
 		case "links", "meta":
@@ -234,7 +256,7 @@ func (r *recordFilter) wrapped(v jsontext.Value, linked bool, written Written) e
 			if _, wrapped, err := recordType(v); err != nil || wrapped {
 				return false, ErrNotRecords
 			}
-			return true, r.record(v, linked, written)
+			return true, r.record(v, linked, part)
 		}
 		return false, ErrNotRecords
 	})
@@ -298,12 +320,12 @@ func recordID(v jsontext.Value) int64 {
 }
 
 // mayPath asks for each field of a path. What is no path is not allowed.
-func (r *recordFilter) mayPath(typ, path string) bool {
+func (r *recordFilter) mayPath(part int, typ, path string) bool {
 	if path == "id" || path == "type" {
 		return true
 	}
 	err := hops(typ, path, UseReturn, func(t Touch) error {
-		if !r.may(t.Type, t.Field) {
+		if !r.may(Seen{Record: typ, Type: t.Type, Field: t.Field, Part: part}) {
 			return ErrNotRecords
 		}
 		return nil

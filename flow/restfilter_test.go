@@ -3,6 +3,7 @@ package flow_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,8 +12,8 @@ import (
 )
 
 // readable is a script that may read some fields.
-func readable(fields ...string) func(typ, field string) bool {
-	return func(typ, field string) bool { return slices.Contains(fields, typ+"."+field) }
+func readable(fields ...string) func(flow.Seen) bool {
+	return func(f flow.Seen) bool { return slices.Contains(fields, f.Type+"."+f.Field) }
 }
 
 // TestFilterRecords: what was not to be read is not in the answer.
@@ -104,6 +105,38 @@ func TestFilterKeepsWhatWasWrittenWhereItWas(t *testing.T) {
 	}
 }
 
+// TestFilterSaysWhoseRecordItIs: of each field, which part of the call the record
+// answers.
+func TestFilterSaysWhoseRecordItIs(t *testing.T) {
+	const shot, task = `{"type":"Shot","id":1,"attributes":{"a.Task.b":1}}`, `{"type":"Task","id":2,"attributes":{"b":1}}`
+	of := func(part int) string { return fmt.Sprintf("Shot:Shot.a %d,Shot:Task.b %d", part, part) }
+	wrote := func(w ...flow.Written) flow.Filter { return flow.Filter{Records: true, Written: w} }
+	for _, tt := range []struct {
+		name, body string
+		f          flow.Filter
+		want       string
+	}{
+		{"one that is read", `{"data":` + shot + `}`, flow.Filter{Records: true}, of(0)},
+		{"each of a list", `{"data":[` + task + `,` + shot + `]}`, flow.Filter{Records: true}, "Task:Task.b 0," + of(0)},
+		{"what came with it", `{"data":null,"included":[` + shot + `]}`, flow.Filter{Records: true}, of(flow.Elsewhere)},
+		{"links", `{"data":[` + shot + `]}`, flow.Filter{Records: true, Linked: true}, of(flow.Elsewhere)},
+		{"what was written", `{"data":` + shot + `}`, wrote(flow.Written{Type: "Shot", ID: 1}), of(0)},
+		{"what was made", `{"data":` + shot + `}`, wrote(flow.Written{Type: "Shot"}), of(0)},
+		{"another than was written", `{"data":` + shot + `}`, wrote(flow.Written{Type: "Shot", ID: 2}), of(flow.Elsewhere)},
+		{"parts", `{"data":[` + task + `,{"data":` + shot + `}]}`, wrote(flow.Written{Type: "Task", ID: 2}, flow.Written{Type: "Shot"}), "Task:Task.b 0," + of(1)},
+		{"parts and one answer", `{"data":[` + shot + `]}`, wrote(flow.Written{Type: "Shot"}, flow.Written{Type: "Shot"}), of(flow.Elsewhere)},
+		{"parts and no list", `{"data":` + shot + `}`, wrote(flow.Written{Type: "Shot"}, flow.Written{Type: "Shot"}), of(flow.Elsewhere)},
+	} {
+		var seen []string
+		if _, _, err := flow.FilterRecords([]byte(tt.body), tt.f, func(s flow.Seen) bool {
+			seen = append(seen, fmt.Sprintf("%s:%s.%s %d", s.Record, s.Type, s.Field, s.Part))
+			return true
+		}); err != nil || strings.Join(seen, ",") != tt.want {
+			t.Errorf("%s: %v %v, not %s", tt.name, seen, err, tt.want)
+		}
+	}
+}
+
 // TestFilterRecordsReadsOrRefuses: an answer that can't be read is none.
 func TestFilterRecordsReadsOrRefuses(t *testing.T) {
 	for _, body := range []string{
@@ -111,7 +144,7 @@ func TestFilterRecordsReadsOrRefuses(t *testing.T) {
 		`{"data":null}x`, `{"data":null}{}`, `{"data":null,"data":null}`, `{"data":{"type":"Shot","type":"Shot"}}`, `{"results":[]}`, `{"data":`, "{\"data\":\"\xff\"}", `<html>`,
 		`{"data":[{"data":{"data":{"type":"Shot"}}}]}`, `{"data":[{"data":{"type":"Shot"},"x":1}]}`, `{"data":[{"data":"x"}]}`, `{"data":[{"data":{"x":1}}]}`,
 	} {
-		if out, _, err := flow.FilterRecords([]byte(body), flow.Filter{Records: true}, func(string, string) bool { return true }); !errors.Is(err, flow.ErrNotRecords) || out != nil {
+		if out, _, err := flow.FilterRecords([]byte(body), flow.Filter{Records: true}, func(flow.Seen) bool { return true }); !errors.Is(err, flow.ErrNotRecords) || out != nil {
 			t.Errorf("%s: %s", body, out)
 		}
 	}

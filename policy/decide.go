@@ -215,6 +215,7 @@ type decision struct {
 	found  bool
 	share  Share
 	blind  bool // conditions and bounds count as met
+	unsure bool // no condition can be told
 
 	asked, holds uint64                // conditions of this part by number, and those that hold
 	spent        [MaxConditions]uint32 // what each has cost
@@ -484,7 +485,7 @@ func rows(c *flow.Call) int {
 // condition says whether a condition holds for the part; otherwise is the answer
 // where it can't be told.
 func (d *decision) condition(n int8, otherwise bool) bool {
-	if n < 0 {
+	if n < 0 || d.unsure {
 		return n == noCondition || otherwise
 	}
 	bit := uint64(1) << n
@@ -649,28 +650,4 @@ func (d *decision) observed(v Verdict, observe bool) Verdict {
 	}
 	out.What += " without a look at where the record lies, which " + v.Rule + " asks for once it is enforced"
 	return out
-}
-
-// MayRead says whether the script may read a type's field, for answers that
-// hold more than was asked for: by any rule, whatever its projects and
-// conditions, and no deny rule. Which record it is, is told to whoever may read
-// or write some of it.
-func (s *Script) MayRead(typ, field string) bool {
-	if flow.IsSecretField(field) || field == anyField {
-		return false
-	}
-	if !isIdentity(field) {
-		return s.mayEver(readVerb, typ, field)
-	}
-	for _, verb := range [...]string{readVerb, "create", "update", "delete", "revive"} {
-		if s.mayEver(verb, typ, anyField) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *Script) mayEver(verb, typ, field string) bool {
-	var room [commonGroups]*group
-	return len(s.allow.giving(room[:0], verb, typ, field)) > 0 && len(s.deny.taking(room[:0], verb, typ, field)) == 0
 }

@@ -34,7 +34,8 @@ type answer struct {
 	reason policy.Reason
 	filter []int64
 	lookup []policy.Check
-	unseen bool // something missing has to be named
+	unseen bool          // something missing has to be named
+	place  *policy.Check // where its records have to lie that are looked up
 }
 
 func (x *slow) decide(c *flow.Call) answer {
@@ -159,14 +160,14 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 			return answer{allow: true, filter: filter}, nil
 		}
 	}
-	if k, ok := x.looked(c, at); ok {
-		return answer{allow: true, lookup: k}, nil
+	if k, place, ok := x.looked(c, at); ok {
+		return answer{allow: true, lookup: k, place: &place}, nil
 	}
 	return x.missing(all, universe, shown, known, into, within)
 }
 
 // looked is what has to be looked up.
-func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool) (checks []policy.Check, ok bool) {
+func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool) (checks []policy.Check, place policy.Check, ok bool) {
 	use := func(r *policy.Rule) bool { return r.Projects == nil || r.Projects.Lookup }
 	var in, out []int64
 	for _, p := range x.named() {
@@ -177,21 +178,22 @@ func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool
 		}
 	}
 	if len(c.Records) == 0 || len(in) == 0 && !at(0, use) {
-		return nil, false
+		return nil, place, false
+	}
+	if place = (policy.Check{Projects: in}); at(0, use) {
+		place = policy.Check{Projects: out, Except: true}
 	}
 	for _, r := range c.Records {
 		switch {
 		case r.Type == "Project":
 			if !at(r.ID, func(*policy.Rule) bool { return true }) {
-				return nil, false
+				return nil, place, false
 			}
-		case at(0, use):
-			checks = append(checks, policy.Check{Record: r, Projects: out, Except: true})
 		default:
-			checks = append(checks, policy.Check{Record: r, Projects: in})
+			checks = append(checks, policy.Check{Record: r, Projects: place.Projects, Except: place.Except})
 		}
 	}
-	return checks, true
+	return checks, place, true
 }
 
 func (x *slow) shown(c *flow.Call) (ids []int64, known bool) {
@@ -252,6 +254,57 @@ func (x *slow) missing(all []found, universe, shown []int64, known bool, into []
 		a.unseen = a.unseen || f.never || slices.ContainsFunc(f.bans, unseen)
 	}
 	return a, out
+}
+
+// shows says whether a field may be shown of a record of the answer to an allowed
+// call.
+func (x *slow) shows(q policy.Query, f flow.Seen) bool {
+	x.whole, x.part = q.Call, q.Call
+	if len(q.Call.Parts) > 0 {
+		x.part = &q.Call.Parts[f.Part]
+	}
+	in := x.universe(x.part)
+	if f.Record == x.part.Type {
+		in = x.lies(q)
+	}
+	grants := []grant{{"read", f.Type, f.Field}}
+	if f.Field == "id" || f.Field == "type" {
+		grants = nil
+		for _, verb := range []string{"read", "create", "update", "delete", "revive"} {
+			grants = append(grants, grant{verb, f.Type, ""})
+		}
+	}
+	return !strings.EqualFold(f.Field, "salted_password") && slices.ContainsFunc(grants, func(g grant) bool {
+		found := x.find(wish{grants: []grant{g}, bans: []grant{g}})
+		return !slices.ContainsFunc(in, func(p int64) bool { return !found.met(p, func(*policy.Rule) bool { return true }, false) })
+	})
+}
+
+// lies is where the part's records may lie, as far as call and verdict say.
+func (x *slow) lies(q policy.Query) (in []int64) {
+	c := x.part
+	shown, known := x.shown(c)
+	a, _ := x.decidePart(c, q.Call.Group != flow.GroupBatch)
+	for _, p := range append(x.universe(c), shown...) {
+		there := !known || slices.Contains(shown, p)
+		if a.filter != nil && !q.Observe {
+			there = there && slices.Contains(a.filter, p)
+		}
+		if k := a.place; k != nil && !q.Observe {
+			there = there && (slices.Contains(k.Projects, p) != k.Except || slices.Contains(c.Records, flow.Record{Type: "Project", ID: p}))
+		}
+		if there {
+			in = append(in, p)
+		}
+	}
+	in = append(in, c.Into...)
+	if c.IntoOther {
+		in = append(in, 0)
+	}
+	if len(in) == 0 {
+		return x.universe(c)
+	}
+	return in
 }
 
 func inForce(r *policy.Rule, p int64) bool {

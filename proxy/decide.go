@@ -24,13 +24,17 @@ func (x *exchange) decide() bool {
 		x.verdict = policy.Verdict{Allow: true, Rule: "storage: relay"}
 		return true
 	}
-	x.verdict = x.script.Policy.Decide(policy.Query{
+	q := policy.Query{
 		Call: x.call, UserCheck: x.call.UserAuth && x.rpc != nil && x.rpc.UserCheck(),
 		Login: x.login(), Observe: x.script.observes(x.began),
-	})
+	}
+	x.verdict = x.script.Policy.Decide(q)
 	if !x.verdict.Allow {
 		x.charge(x.cost())
 		return x.refuseVerdict()
+	}
+	if x.filters() {
+		x.reader = x.script.Policy.Reader(q)
 	}
 	if x.verdict.Observed {
 		x.observed()

@@ -56,6 +56,7 @@ type exchange struct {
 	script     *Script // nil: none chosen, or info on a shared listener
 	scriptName string
 	verdict    policy.Verdict
+	reader     *policy.Reader // of an answer that has to be filtered
 	grants     limit.Grants
 	through    bool // grants are held
 	hold       time.Duration

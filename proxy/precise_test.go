@@ -178,6 +178,32 @@ func TestEachWayToARecordIsLookedUp(t *testing.T) {
 	}
 }
 
+// TestAnAnswerShowsAFieldOnlyWhereItsRuleHolds: what an answer of REST holds
+// beyond what was asked for is held against the rules' projects and conditions.
+func TestAnAnswerShowsAFieldOnlyWhereItsRuleHolds(t *testing.T) {
+	budget := rule("read: Shot.sg_budget", &policy.Projects{IDs: []int64{122}})
+	few := rule("read: Shot.sg_budget", nil)
+	few.MaxRows = 10
+	for _, tt := range []struct {
+		name, path string
+		rule       policy.Rule
+		want       bool
+	}{
+		{"a record, in whatever project", "shots/12", budget, false},
+		{"with every field", "shots/12?fields=*", budget, false},
+		{"those of another project", "shots?filter[project.Project.id]=145&fields=*", budget, false},
+		{"those of the rule's project", "shots?filter[project.Project.id]=122&fields=*", budget, true},
+		{"more rows than the rule gives", "shots?page[size]=11", few, false},
+		{"as many as it gives", "shots?page[size]=10", few, true},
+		{"links", "assets/3/relationships/shots", budget, false},
+	} {
+		s := start(t, restSite(`{"data":[{"type":"Shot","id":12,"attributes":{"code":"a","sg_budget":777}}]}`), rules(rule("read: Shot.code", nil), tt.rule, rule("read: Asset.shots", nil), rule("read: Shot.project", nil), rule("read: Project.id", nil)))
+		if got := s.get("/api/v1/entity/" + tt.path); got.status != 200 || !strings.Contains(got.body, `"code":"a"`) || strings.Contains(got.body, "777") != tt.want {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+}
+
 func TestWhatWasLookedUpIsKnownForAWhile(t *testing.T) {
 	site := &places{of: map[int64]int64{12: 122, 13: 122}}
 	s := start(t, site.ServeHTTP, rules(rule("update: Shot.code", looked(122))))

@@ -143,5 +143,5 @@ func (x *exchange) filtered(a *reply) (out []byte, n int, err error) {
 	if !x.filters() || a.res.StatusCode >= 300 || len(a.head) == 0 {
 		return a.head, 0, nil
 	}
-	return flow.FilterRecords(a.head, x.rest.Filter, x.script.Policy.MayRead)
+	return flow.FilterRecords(a.head, x.rest.Filter, x.reader.May)
 }
