@@ -129,8 +129,8 @@ func (s *Script) Decide(q Query) Verdict {
 	case c.Group == flow.GroupBatch && len(c.Parts) == 0:
 		return Verdict{Reason: NoRule, Rule: s.Where, What: "send an empty batch"}
 	}
-	d := decision{s: s, whole: c, parts: max(1, len(c.Parts))}
-	v := d.decide(q.Observe)
+	d := decision{s: s, whole: c, parts: max(1, len(c.Parts)), observe: q.Observe}
+	v := d.decide()
 	if v.Allow {
 		v.Sudo = sudo
 	}
@@ -217,6 +217,9 @@ type decision struct {
 	blind  bool // conditions and bounds count as met
 	unsure bool // no condition can be told
 
+	observe bool
+	unseen  bool // what has to be named is met in some projects only
+
 	asked, holds uint64                // conditions of this part by number, and those that hold
 	spent        [MaxConditions]uint32 // what each has cost
 
@@ -240,34 +243,39 @@ func (d *decision) visit(n need) {
 	case listing:
 		d.list.add(n)
 	case confined:
-		if r := d.meets(n); len(d.list.needs) < maxLacks && r.all != d.s.everywhere {
+		r := d.meets(n)
+		if r.all == d.s.everywhere {
+			return
+		}
+		d.unseen = d.unseen || n.NeedsNaming()
+		if len(d.list.needs) < maxLacks {
 			d.list.add(n)
 		}
 	}
 }
 
 // decide answers for a call that needs rules.
-func (d *decision) decide(observe bool) Verdict {
+func (d *decision) decide() Verdict {
 	if d.whole.Group != flow.GroupBatch {
 		o := d.decidePart(d.whole)
 		if o.ok {
-			return d.allowed(o, observe)
+			return d.allowed(o)
 		}
-		return d.refused(observe)
+		return d.refused()
 	}
 	var v Verdict
 	for i := range d.whole.Parts {
 		p := &d.whole.Parts[i]
 		o := d.decidePart(p)
 		if !o.ok {
-			return d.refused(observe)
+			return d.refused()
 		}
 		if i == 0 {
 			v = d.deciding(o)
 		}
 		d.lookups(&v, o)
 	}
-	return d.observed(v, observe)
+	return d.observed(v)
 }
 
 // outcome is a part's.
@@ -503,13 +511,13 @@ func (d *decision) condition(n int8, otherwise bool) bool {
 }
 
 // allowed is the verdict of a call that is no batch.
-func (d *decision) allowed(o outcome, observe bool) Verdict {
+func (d *decision) allowed(o outcome) Verdict {
 	v := d.deciding(o)
 	if !o.filter.empty() {
 		v.Filter = d.s.list(o.filter)
 	}
 	d.lookups(&v, o)
-	return d.observed(v, observe)
+	return d.observed(v)
 }
 
 // deciding names the rule that decided a part that may go out, and says whether
@@ -614,8 +622,11 @@ func (d *decision) lookups(v *Verdict, o outcome) {
 	if !o.lookup {
 		return
 	}
-	if v.Lookup == nil {
+	switch {
+	case v.Lookup == nil:
 		v.needs = d.confinedNeeds()
+	case d.observe: // for what has to be named
+		d.confinedNeeds()
 	}
 	k := Check{}
 	if o.at.has(others) {
@@ -634,16 +645,20 @@ func (d *decision) lookups(v *Verdict, o outcome) {
 }
 
 // observed is what becomes of an allowed call of a script that is observed:
-// nothing is amended.
-func (d *decision) observed(v Verdict, observe bool) Verdict {
-	if !observe || v.Filter == nil && v.Lookup == nil {
+// nothing is amended. What has to be named is held to its projects all the same:
+// its records are looked up, and it does not go without the filter that it lacks.
+func (d *decision) observed(v Verdict) Verdict {
+	if !d.observe || v.Filter == nil && v.Lookup == nil {
 		return v
 	}
 	needs := v.needs
 	if v.Filter != nil {
 		needs = d.confinedNeeds()
 	}
-	out := Verdict{Allow: true, Observed: true, Rule: v.Rule, Reason: Project, What: what(needs)}
+	if d.unseen && v.Filter == nil {
+		return v
+	}
+	out := Verdict{Allow: !d.unseen, Observed: !d.unseen, Rule: v.Rule, Reason: Project, What: what(needs)}
 	if v.Filter != nil {
 		out.What += " without a filter on " + projects(v.Filter) + ", which " + v.Rule + " adds once it is enforced"
 		return out

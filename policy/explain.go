@@ -53,7 +53,7 @@ func (l *lacks) add(n Need) (first bool) {
 }
 
 // refused looks at a refused call again, for what is missing.
-func (d *decision) refused(observe bool) Verdict {
+func (d *decision) refused() Verdict {
 	d.why = &refusal{}
 	if d.whole.Group != flow.GroupBatch { // just decided
 		d.lacking(d.whole)
@@ -72,7 +72,7 @@ func (d *decision) refused(observe bool) Verdict {
 		return Verdict{Reason: NoRule, Rule: d.s.Where, What: "make this call"}
 	}
 	v := d.told()
-	if observe && !d.why.unseen {
+	if d.observe && !d.why.unseen {
 		v.Allow, v.Observed = true, true
 	}
 	return v

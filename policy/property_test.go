@@ -375,8 +375,16 @@ func TestObserveChangesNothingThatIsSent(t *testing.T) {
 			v, o := s.Decide(policy.Query{Call: c}), s.Decide(policy.Query{Call: c, Observe: true})
 			confined := v.Filter != nil || v.Lookup != nil
 			unseen := !v.Allow && x.decide(c).unseen
+			strict := confined && x.strict(c)
 			var bad string
 			switch {
+			case strict && v.Filter != nil:
+				if o.Allow || o.Reason != policy.Project || o.What == "" || o.Rule != v.Rule {
+					bad = "what has to be named goes without its filter"
+				}
+			case strict && !reflect.DeepEqual(v, o):
+				bad = "what has to be named goes without a look"
+			case strict:
 			case o.Filter != nil || o.Lookup != nil:
 				bad = "amended"
 			case v.Allow && !confined && !reflect.DeepEqual(v, o):
@@ -391,10 +399,10 @@ func TestObserveChangesNothingThatIsSent(t *testing.T) {
 			if bad != "" {
 				t.Fatalf("%s\nrules %v\ndeny %v\ncall %+v\nenforced %+v\nobserved %+v", bad, shownRules(raw.Rules), shownRules(raw.Deny), *c, v, o)
 			}
-			seen[fmt.Sprint(v.Allow, o.Allow, confined)]++
+			seen[fmt.Sprint(v.Allow, o.Allow, confined, strict)]++
 		}
 	}
-	if len(seen) < 4 {
+	if len(seen) < 6 {
 		t.Errorf("only %v", seen)
 	}
 }

@@ -166,6 +166,33 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 	return x.missing(all, universe, shown, known, into, within)
 }
 
+// strict says whether something has to be named that an allowed call of a script
+// that is observed would reach beyond the projects of its rule.
+func (x *slow) strict(c *flow.Call) bool {
+	x.whole = c
+	parts := []*flow.Call{c}
+	for i := range c.Parts {
+		parts = append(parts, &c.Parts[i])
+	}
+	for _, p := range parts {
+		if x.part = p; p.Group == flow.GroupBatch {
+			continue
+		}
+		if a, _ := x.decidePart(p, p == c); a.filter == nil && a.place == nil {
+			continue
+		}
+		wishes, _ := wishesOf(p)
+		for _, w := range wishes {
+			f := x.find(w)
+			everywhere := !slices.ContainsFunc(x.universe(p), func(id int64) bool { return !f.met(id, func(*policy.Rule) bool { return true }, false) })
+			if !everywhere && slices.ContainsFunc(w.bans, unseen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // looked is what has to be looked up.
 func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool) (checks []policy.Check, place policy.Check, ok bool) {
 	use := func(r *policy.Rule) bool { return r.Projects == nil || r.Projects.Lookup }
