@@ -32,11 +32,14 @@ type TokenRequest struct {
 	Grant string
 }
 
+// methodToken is what the exchange is called in records.
+const methodToken = "access_token"
+
 // ParseTokenRequest reads POST …/auth/access_token, whose fields stand in a
 // url-encoded body or in the query, in any order, but each in one of them. It
 // returns a *ParseError for anything else.
 func ParseTokenRequest(query, contentType string, body []byte) (*TokenRequest, error) {
-	r := &TokenRequest{Call: Call{Kind: KindREST, Method: "access_token", Group: GroupSession, Writes: true}}
+	r := &TokenRequest{Call: Call{Kind: KindREST, Method: methodToken, Group: GroupSession, Writes: true}}
 	if err := r.read(query, contentType, body); err != nil {
 		return nil, at(err, "the token request", r.Call.Method)
 	}

@@ -335,8 +335,15 @@ func shapeMethod(name string) (MethodInfo, bool) {
 	if _, ok := formSpecOf(name); ok {
 		return MethodInfo{GroupUpload, true}, true
 	}
-	if name == string(GroupDownload) {
+	switch name {
+	case string(GroupDownload), "storage_get":
 		return MethodInfo{Group: GroupDownload}, true
+	case "storage_put":
+		return MethodInfo{GroupUpload, true}, true
+	case methodToken:
+		return MethodInfo{GroupSession, true}, true
+	case "track_metrics":
+		return MethodInfo{Group: GroupInfo}, true
 	}
 	info := restMethod(name)
 	return info, info.Group != ""

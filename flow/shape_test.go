@@ -160,6 +160,28 @@ func TestReadShape(t *testing.T) {
 	}
 }
 
+// TestEveryCallThatIsRecordedHasAShape that can be read back, also what no method
+// table lists: the token exchange of REST, metrics, links to storage.
+func TestEveryCallThatIsRecordedHasAShape(t *testing.T) {
+	token, err := flow.ParseTokenRequest("", "application/x-www-form-urlencoded", []byte("grant_type=client_credentials&client_id=pub&client_secret=x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := []flow.Call{
+		token.Call,
+		{Kind: flow.KindRPC, Method: "track_metrics", Group: flow.GroupInfo},
+		{Kind: flow.KindStorage, Method: "storage_get", Group: flow.GroupDownload},
+		{Kind: flow.KindStorage, Method: "storage_put", Group: flow.GroupUpload, Writes: true},
+	}
+	for i := range calls {
+		c := &calls[i]
+		back, cut, err := flow.ReadShape(flow.AppendShape(nil, c))
+		if err != nil || cut || back.Kind != c.Kind || back.Method != c.Method || back.Group != c.Group || back.Writes != c.Writes {
+			t.Errorf("%s: %+v, %t, %v", c.Method, back, cut, err)
+		}
+	}
+}
+
 // bare is a call without what its shape leaves out, names in one order.
 func bare(c flow.Call) flow.Call {
 	out := flow.Call{
