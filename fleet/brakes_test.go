@@ -283,3 +283,23 @@ func TestABrakesRateIsThatOfAllProxiesTogether(t *testing.T) {
 		t.Errorf("%d calls of three proxies that are slowed to one in 100 s", passed)
 	}
 }
+
+// A brake that ends leaves tokens of it leased, and calls that it counted. They
+// are nothing to ask Redis about.
+func TestABrakeThatEndsIsNoOutage(t *testing.T) {
+	r := parts.Redis(t, parts.RedisOptions{})
+	f := open(t, fleet.Options{URL: r.URL, Lease: 50 * time.Millisecond})
+	b := f.Budget("brake:script:farm", limit.Options{Rate: 1000})
+	for range 20 {
+		take(t, b, 1)
+	}
+	await(t, "tokens are leased", func() bool { return b.Stats().Leased > 0 })
+	before := f.Status()
+	f.Budget("brake:script:farm", limit.Options{}) // as limit.Brakes does when it is over
+	await(t, "what was leased has aged", func() bool { return b.Stats().Leased == 0 })
+	other := f.Budget("site", slow(3)) // Redis has answered once more
+	take(t, other, 1)
+	if s := f.Status(); s.Outages != before.Outages || !s.Connected {
+		t.Errorf("the end of a brake made Redis be away: %+v", s)
+	}
+}

@@ -481,8 +481,14 @@ func (b *Budget) question(l limit.Lane) question {
 	return q
 }
 
-// ask starts an operation. b.mu is held.
+// ask starts an operation, unless there is nothing to count by any more: a brake
+// that is over has no rate. What was leased of it comes back with time. b.mu is
+// held.
 func (b *Budget) ask(l limit.Lane, q question) {
+	if q.rate == 0 {
+		b.back, b.owed = 0, 0
+		return
+	}
 	b.lane[l].asking = true
 	if !b.f.start(func() { b.run(l, q) }) {
 		b.lane[l].asking = false
