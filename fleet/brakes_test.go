@@ -303,3 +303,23 @@ func TestABrakeThatEndsIsNoOutage(t *testing.T) {
 		t.Errorf("the end of a brake made Redis be away: %+v", s)
 	}
 }
+
+// Names of brakes come from elsewhere: their budgets go with them.
+func TestBrakesThatAreOverAreForgotten(t *testing.T) {
+	r := parts.Redis(t, parts.RedisOptions{})
+	f := open(t, fleet.Options{URL: r.URL})
+	var brakes limit.Brakes
+	brakes.Share(func(scope, name string) limit.BrakeBudget {
+		return f.Budget("brake:"+scope+":"+name, limit.Options{})
+	})
+	for i := range 50 {
+		brakes.Replace([]limit.Brake{brake("farm"+strconv.Itoa(i), 1, time.Hour), brake("stays", 1, time.Hour)})
+		if n := f.Known(); n != 2 {
+			t.Fatalf("%d budgets of two brakes", n)
+		}
+	}
+	brakes.Share(nil)
+	if n := f.Known(); n != 0 {
+		t.Errorf("%d budgets of no brake", n)
+	}
+}

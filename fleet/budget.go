@@ -78,6 +78,7 @@ func Overshoot(o limit.Options, lease time.Duration, n int) int {
 // is safe for concurrent use; use [Fleet.Budget].
 type Budget struct {
 	f     *Fleet
+	name  string
 	key   string
 	share *limit.Limiter // while Redis is away
 
@@ -160,7 +161,7 @@ func newBudget(f *Fleet, name string, o limit.Options) *Budget {
 	share := limit.New(FallBack(o, f.opts.Share))
 	o = effective(o)
 	b := &Budget{
-		f: f, key: f.opts.Prefix + ":budget:" + name, share: share,
+		f: f, name: name, key: f.opts.Prefix + ":budget:" + name, share: share,
 		opts: o, max: MaxLease(o, f.opts.Lease), period: f.now(),
 	}
 	b.timer = time.AfterFunc(time.Hour, b.age)
@@ -174,6 +175,7 @@ func (b *Budget) Update(o limit.Options) {
 	o = effective(o)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.f.know(b, o.Rate > 0)
 	b.opts, b.max = o, MaxLease(o, b.f.opts.Lease)
 	for i := range b.lane {
 		b.lane[i].heed = time.Time{}

@@ -7,3 +7,10 @@ func ParseEntry(field, raw string) (b limit.Brake, lifted bool, ends int64, err 
 	e, ends, err := parseEntry(field, raw)
 	return e.brake, e.lifted, ends, err
 }
+
+// Known is how many budgets a fleet knows.
+func (f *Fleet) Known() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.budgets)
+}

@@ -173,7 +173,8 @@ func Open(o Options) (*Fleet, error) {
 // Budget is the budget of a name, shared with all proxies that use the same name
 // and prefix. The first time it is made, later it is updated with o: what is
 // spent stays spent, and whoever waits goes on waiting. It enforces the rate,
-// the burst, the hold and the queue of o; calls in flight are not its business.
+// the burst, the hold and the queue of o; calls in flight are not its business. One that is
+// left with no rate is forgotten, until it has one.
 func (f *Fleet) Budget(name string, o limit.Options) *Budget {
 	f.mu.Lock()
 	b := f.budgets[name]
@@ -186,6 +187,19 @@ func (f *Fleet) Budget(name string, o limit.Options) *Budget {
 	f.mu.Unlock()
 	b.Update(o)
 	return b
+}
+
+// know keeps a budget among those that an outage concerns, or forgets it: the
+// names of brakes come from elsewhere, and there is no end of them. b.mu is held.
+func (f *Fleet) know(b *Budget, has bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch known := f.budgets[b.name]; {
+	case has && known == nil:
+		f.budgets[b.name] = b
+	case !has && known == b:
+		delete(f.budgets, b.name)
+	}
 }
 
 // Status is how it is now.
