@@ -92,7 +92,7 @@ func OpenControl(ctx context.Context, path string, box BrakeBox, logger *slog.Lo
 	go func() {
 		defer close(c.done)
 		if err := c.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("the control socket stopped", slog.Any("error", err))
+			logger.ErrorContext(ctx, "the control socket stopped", slog.Any("error", err))
 		}
 	}()
 	return c, nil
@@ -259,7 +259,7 @@ func readBrake(form url.Values, now time.Time) (Brake, error) {
 	if err != nil || d < time.Second || d > MaxBrakeTime {
 		return b, fmt.Errorf("the time has to be from 1s to %s", MaxBrakeTime)
 	}
-	b.Until = now.Add(d).Round(time.Second)
+	b.Until = now.Add(d).Truncate(time.Millisecond) // never later: MaxBrakeTime is a bound
 	switch {
 	case b.Scope != "script" && b.Scope != "caller", b.Name == "":
 		return b, errors.New("a script or a caller has to be named")

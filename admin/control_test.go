@@ -51,7 +51,7 @@ func (b *box) List() []admin.Brake {
 func control(t *testing.T) (path string, b *box) {
 	t.Helper()
 	// Not t.TempDir: the name of a socket may be 104 bytes long at most.
-	dir, err := os.MkdirTemp("", "sd")
+	dir, err := os.MkdirTemp("", "sd") //nolint:usetesting // its names are long
 	if err != nil {
 		t.Fatal(err)
 	}
