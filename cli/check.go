@@ -150,7 +150,7 @@ func (c *commands) runCheck(ctx context.Context, r *report) {
 }
 
 // checkCalls puts a stack together and sends calls through it.
-func (c *commands) checkCalls(ctx context.Context, r *report, cfg *config.Config, keys keySource, site *upstream.Site, logger *slog.Logger) {
+func (c *commands) checkCalls(ctx context.Context, r *report, cfg *config.Config, keys *keys, site *upstream.Site, logger *slog.Logger) {
 	c.checkHandles(r, cfg, keys)
 	own := checkConfig(cfg)
 	f, err := openFiles(own, keys, files{}, c.getenv, logger)
@@ -214,7 +214,7 @@ func coversLoopback(noProxy string) bool {
 }
 
 // keys reports the login and every key: name, version and age, no more.
-func (r *report) keys(cfg *config.Config, keys keySource) {
+func (r *report) keys(cfg *config.Config, keys *keys) {
 	if cfg.Vault != nil {
 		v := keys.Vault()
 		text := cfg.Vault.Address + "  " + loginInWords(cfg.Login)
@@ -250,7 +250,7 @@ func (r *report) keys(cfg *config.Config, keys keySource) {
 	}
 }
 
-func sameKey(keys keySource, a, b string) bool {
+func sameKey(keys *keys, a, b string) bool {
 	ca, errA := keys.Credential(a)
 	cb, errB := keys.Credential(b)
 	return errA == nil && errB == nil && ca.Key.Same(cb.Key)

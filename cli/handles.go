@@ -23,7 +23,7 @@ const handleFile = "handle.key"
 // Where it says nothing, a file of our own state keeps it, so that handles
 // outlive a restart; where there is no place for one, they end with the
 // process. was is the key in force before a reload, nil at the start.
-func handleKeys(cfg *config.Config, keys keySource, was handle.Keys, getenv func(string) string, logger *slog.Logger) (handle.Keys, error) {
+func handleKeys(cfg *config.Config, keys *keys, was handle.Keys, getenv func(string) string, logger *slog.Logger) (handle.Keys, error) {
 	h := &cfg.Handles
 	switch {
 	case h.Vault != "":
@@ -116,7 +116,7 @@ func stateFile(getenv func(string) string) (string, error) {
 
 // checkHandles says where the key of handles is, and reads it if it is there. It
 // makes none: the service may run as another user.
-func (c *commands) checkHandles(r *report, cfg *config.Config, keys keySource) {
+func (c *commands) checkHandles(r *report, cfg *config.Config, keys *keys) {
 	h := &cfg.Handles
 	path := h.File
 	if path == "" {

@@ -15,27 +15,16 @@ import (
 	"stagedoor/vault"
 )
 
-// keySource is where a stack's keys come from: what every source has, and how
-// the login to Vault is.
-type keySource interface { //nolint:interfacebloat // what a source has, and what else is in Vault
-	keysource.Source
-	// Vault says how the login is, from memory. State is empty where no key is
-	// in Vault.
-	Vault() vault.Status
-	// HandleKeys is the key of handles where it is in Vault, and how it is; else
-	// nil.
-	HandleKeys() (handle.Keys, secret.KeyStatus)
-	// Password is that of Redis, where it is in Vault.
-	Password() (secret.Value, error)
-}
-
-// keys joins the sources of all scripts.
+// keys is where a stack's keys come from: the sources of all scripts, and the
+// login to Vault.
 type keys struct {
 	*keysource.Mux
 	vault   *vault.Store // nil: no key is in Vault
 	refresh time.Duration
 }
 
+// Vault says how the login is, from memory. State is empty where no key is in
+// Vault.
 func (k *keys) Vault() vault.Status {
 	if k.vault == nil {
 		return vault.Status{}
@@ -43,8 +32,9 @@ func (k *keys) Vault() vault.Status {
 	return k.vault.Status()
 }
 
-// HandleKeys signs with a key that has been there for two looks at Vault: every
-// proxy that shares it knows it by then.
+// HandleKeys is the key of handles where it is in Vault, and how it is; else nil.
+// It signs with a key that has been there for two looks at Vault: every proxy
+// that shares it knows it by then.
 func (k *keys) HandleKeys() (handle.Keys, secret.KeyStatus) {
 	if k.vault == nil {
 		return nil, secret.KeyStatus{}
@@ -56,7 +46,7 @@ func (k *keys) HandleKeys() (handle.Keys, secret.KeyStatus) {
 	return handle.Rotated(k.vault.HandleKey, 2*k.refresh, time.Now), st
 }
 
-// Password is that of Redis.
+// Password is that of Redis, where it is in Vault.
 func (k *keys) Password() (secret.Value, error) {
 	if k.vault == nil {
 		return secret.Value{}, errors.New("the password of Redis is in Vault, and no vault is configured")
@@ -68,7 +58,7 @@ func (k *keys) Password() (secret.Value, error) {
 // openKeys reads every key once. What can't be read is no error: that script
 // has no key, and the rest serve. old, if any, is what a reload replaces: its
 // keys are taken over, so that none is lost while Vault is away.
-func openKeys(ctx context.Context, cfg *config.Config, old keySource, logger *slog.Logger) (_ keySource, err error) {
+func openKeys(ctx context.Context, cfg *config.Config, old *keys, logger *slog.Logger) (_ *keys, err error) {
 	of := map[string]keysource.Source{}
 	k := &keys{}
 	defer func() {
@@ -115,7 +105,7 @@ func openKeys(ctx context.Context, cfg *config.Config, old keySource, logger *sl
 }
 
 // embeddedKeys are keys that never change, for the demo.
-func embeddedKeys(creds map[string]secret.Credential) keySource {
+func embeddedKeys(creds map[string]secret.Credential) *keys {
 	of := map[string]keysource.Source{}
 	fixed := keysource.NewFixed(creds)
 	for name := range creds {
@@ -124,15 +114,15 @@ func embeddedKeys(creds map[string]secret.Credential) keySource {
 	return &keys{Mux: keysource.NewMux(of)}
 }
 
-func vaultOptions(cfg *config.Config, old keySource, logger *slog.Logger) vault.Options {
+func vaultOptions(cfg *config.Config, old *keys, logger *slog.Logger) vault.Options {
 	v := cfg.Vault
 	o := vault.Options{
 		Address: v.Address, CAFile: v.CA, Namespace: v.Namespace, Mount: v.Mount, KVVersion: v.KVVersion,
 		Timeout: v.Timeout, Refresh: v.Refresh, MaxStale: v.MaxStale,
 		Logger: logger, Now: time.Now, Jitter: rand.Float64, UserAgent: "stagedoor/" + software(),
 	}
-	if k, ok := old.(*keys); ok {
-		o.From = k.vault
+	if old != nil {
+		o.From = old.vault
 	}
 	if h := &cfg.Handles; h.Vault != "" {
 		o.Handles = &vault.Place{Path: h.Vault, Field: h.VaultField}

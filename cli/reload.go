@@ -112,7 +112,7 @@ func fixed(old, next *config.Config) error {
 
 // apply puts the parts in force. It fails, and changes nothing, only where a
 // new port can't be opened.
-func (s *stack) apply(ctx context.Context, next *config.Config, keys keySource, site *upstream.Site, f files, fl *fleet.Fleet) error {
+func (s *stack) apply(ctx context.Context, next *config.Config, keys *keys, site *upstream.Site, f files, fl *fleet.Fleet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ports, err := s.openPorts(ctx, next)

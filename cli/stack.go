@@ -62,7 +62,7 @@ type stack struct {
 	mu struct {
 		sync.Mutex
 		cfg     *config.Config
-		keys    keySource
+		keys    *keys
 		site    *upstream.Site
 		files   files
 		ports   map[string]*port // by id
@@ -90,7 +90,7 @@ func id(l *config.Listener) string { return l.Name + " " + l.Address }
 // starts nothing yet.
 //
 // It takes over keys, site and files, also when it fails.
-func newStack(ctx context.Context, cfg *config.Config, keys keySource, site *upstream.Site, f files, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
+func newStack(ctx context.Context, cfg *config.Config, keys *keys, site *upstream.Site, f files, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
 	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), budgets: newBudgets(), failed: make(chan error, 1)}
 	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files = cfg, keys, site, f
 	s.mu.ports, s.mu.leaving = map[string]*port{}, map[string]*port{}
@@ -420,7 +420,7 @@ func (s *stack) watch() {
 	})
 }
 
-func (s *stack) keys() keySource {
+func (s *stack) keys() *keys {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.keys

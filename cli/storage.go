@@ -18,7 +18,7 @@ type files struct {
 }
 
 // openFiles makes them. was are those in force before a reload.
-func openFiles(cfg *config.Config, keys keySource, was files, getenv func(string) string, logger *slog.Logger) (files, error) {
+func openFiles(cfg *config.Config, keys *keys, was files, getenv func(string) string, logger *slog.Logger) (files, error) {
 	k, err := handleKeys(cfg, keys, was.handles, getenv, logger)
 	if err != nil {
 		return files{}, err
