@@ -46,13 +46,13 @@ func (s *stagedoor) command(args ...string) (out string, code int) {
 	return "", 0
 }
 
-// awaitCall repeats a call until its answer matches.
-func (s *stagedoor) awaitCall(body, pattern string) string {
+// awaitCall repeats a read until its answer matches.
+func (s *stagedoor) awaitCall(pattern string) string {
 	s.t.Helper()
 	want := regexp.MustCompile(pattern)
 	end := time.Now().Add(patience)
 	for {
-		_, answer := s.Call("tools", body)
+		_, answer := s.Call("tools", findShots)
 		switch {
 		case want.MatchString(answer):
 			return answer
@@ -119,7 +119,7 @@ func TestTheBrakeOfOneProxy(t *testing.T) {
 	if out, code := s.command("slow", "127.0.0.1", "--caller", "--to", "1/h", "--for", "1h", "--why", "a loop"); code != 0 {
 		t.Fatalf("slow: %d %s", code, out)
 	}
-	s.awaitCall(findShots, `the caller 127\.0\.0\.1 is slowed to .*: a loop`)
+	s.awaitCall(`the caller 127\.0\.0\.1 is slowed to .*: a loop`)
 }
 
 // fleetConfig is a script whose budget all proxies share.
@@ -143,7 +143,7 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 		s.awaitPage("/metrics", `(?m)^stagedoor_fleet_connected 1$`)
 	}
 
-	a.awaitCall(findShots, `over its limit for all hosts together`)
+	a.awaitCall(`over its limit for all hosts together`)
 	saw := calls(site)
 	if saw == 0 {
 		t.Error("nothing of the budget was let through")
@@ -156,7 +156,7 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 	if out, code := a.command("pause", "comp-publisher", "--for", "5m", "--why", "for all"); code != 0 || !strings.Contains(out, "on all proxies of the fleet") {
 		t.Fatalf("pause: %d %s", code, out)
 	}
-	b.awaitCall(findShots, `comp-publisher is paused until .*: for all`)
+	b.awaitCall(`comp-publisher is paused until .*: for all`)
 	t.Logf("the other proxy obeyed after %v", time.Since(set))
 	var list []struct{ Name, Why string }
 	if out, code := b.command("brakes", "--json"); code != 0 || json.Unmarshal([]byte(out), &list) != nil || len(list) != 1 || list[0].Why != "for all" {
@@ -165,7 +165,7 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 	if out, code := b.command("resume", "comp-publisher"); code != 0 {
 		t.Fatalf("resume: %d %s", code, out)
 	}
-	a.awaitCall(findShots, `over its limit for all hosts together|results`)
+	a.awaitCall(`over its limit for all hosts together|results`)
 
 	redis.Stop()
 	a.awaitPage("/readyz", `(?m)^ok   fleet: budgets are NOT shared, this proxy lives by its share \(1/50\)`)
@@ -176,10 +176,10 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 	if out, code := a.command("pause", "comp-publisher", "--for", "5m", "--why", "alone"); code != 0 || !strings.Contains(out, "on this proxy alone") {
 		t.Fatalf("pause: %d %s", code, out)
 	}
-	a.awaitCall(findShots, `comp-publisher is paused until .*: alone`)
+	a.awaitCall(`comp-publisher is paused until .*: alone`)
 	redis.Restart()
 	a.awaitPage("/readyz", `(?m)^ok   fleet: budgets are shared through Redis$`)
-	a.awaitCall(findShots, `comp-publisher is paused until .*: alone`)
+	a.awaitCall(`comp-publisher is paused until .*: alone`)
 	if _, answer := b.Call("tools", findShots); strings.Contains(answer, "paused") {
 		t.Errorf("a brake that the fleet was not told: %s", answer)
 	}
@@ -193,7 +193,7 @@ func TestAReloadKeepsWhatIsSpent(t *testing.T) {
 	rules := "    allow: [{read: Shot}, {read: Note}, {create: Note}]\n"
 	head := scriptConfig(site, "file: "+keyFile(t), "")
 	s := serve(t, head+"    limit: {rate: 2/m, burst: 3, max_hold: 0s}\n"+rules)
-	s.awaitCall(findShots, `over its rate limit`)
+	s.awaitCall(`over its rate limit`)
 	saw := calls(site)
 	text, err := os.ReadFile(s.Config)
 	if err != nil {
