@@ -113,14 +113,6 @@ func (b *rulebook) asked(o *explainOptions, args []string, stdin io.Reader) (*as
 	return b.read(text, words)
 }
 
-// trail are the logs that are named, or the configuration's own.
-func (b *rulebook) trail(from []string) ([]string, error) {
-	if len(from) > 0 {
-		return trailFiles(from)
-	}
-	return b.ownTrail()
-}
-
 // explainUnreadable tells of a call that would not even be read.
 func (c *commands) explainUnreadable(o *explainOptions, u *proxy.Unreadable) error {
 	if o.json {

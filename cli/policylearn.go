@@ -71,18 +71,9 @@ func (c *commands) learn(o *learnOptions, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	from := o.from
-	if len(from) == 0 {
-		if from, err = b.ownTrail(); err != nil {
-			return cannotStart(err)
-		}
-	}
-	t, err := readTally(from, s.Name, stdin)
+	t, err := b.tally(o.from, s.Name, stdin)
 	if err != nil {
 		return cannotStart(err)
-	}
-	if t.calls == 0 {
-		return cannotStart(fmt.Errorf("no call of %s in %s", s.Name, strings.Join(shorten(from), ", ")))
 	}
 	l := newLesson(s, t, o.minCalls)
 	c.printf("%s", l.text())
@@ -404,7 +395,7 @@ const maxFieldLine = 100
 
 // wrapTarget writes one type of a rule over as many lines as it takes.
 func wrapTarget(t policy.Target) []string {
-	line := "    " + yamlWord(t.Type) + ": "
+	line := "    " + policy.YAMLWord(t.Type) + ": "
 	if len(t.Fields) < 2 {
 		return []string{line + fieldsYAML(t.Fields)}
 	}
@@ -412,7 +403,7 @@ func wrapTarget(t policy.Target) []string {
 	line += "["
 	indent := strings.Repeat(" ", len(line))
 	for i, f := range t.Fields {
-		word := yamlWord(f)
+		word := policy.YAMLWord(f)
 		if i < len(t.Fields)-1 {
 			word += ","
 		} else {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -46,18 +45,9 @@ func (c *commands) replay(o *replayOptions, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	from := o.from
-	if len(from) == 0 {
-		if from, err = b.ownTrail(); err != nil {
-			return cannotStart(err)
-		}
-	}
-	t, err := readTally(from, o.script, stdin)
+	t, err := b.tally(o.from, o.script, stdin)
 	if err != nil {
 		return cannotStart(err)
-	}
-	if t.calls == 0 {
-		return cannotStart(fmt.Errorf("no call in %s", strings.Join(shorten(from), ", ")))
 	}
 	var all []*replayed
 	now := time.Now()

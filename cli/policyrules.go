@@ -197,12 +197,12 @@ func ruleYAML(r *policy.Rule) string {
 // targetsYAML writes Type, Type.field, [Type, Type] or {Type: [fields], ...}.
 func targetsYAML(ts []policy.Target) string {
 	if len(ts) == 1 && len(ts[0].Fields) <= 1 {
-		return yamlWord(strings.Join(append([]string{ts[0].Type}, ts[0].Fields...), "."))
+		return policy.YAMLWord(strings.Join(append([]string{ts[0].Type}, ts[0].Fields...), "."))
 	}
 	list := !slices.ContainsFunc(ts, func(t policy.Target) bool { return t.Fields != nil })
 	out := make([]string, len(ts))
 	for i, t := range ts {
-		out[i] = yamlWord(t.Type)
+		out[i] = policy.YAMLWord(t.Type)
 		if !list {
 			out[i] += ": " + fieldsYAML(t.Fields)
 		}
@@ -218,25 +218,13 @@ func fieldsYAML(fields []string) string {
 	case 0:
 		return `"*"`
 	case 1:
-		return yamlWord(fields[0])
+		return policy.YAMLWord(fields[0])
 	}
 	out := make([]string, len(fields))
 	for i, f := range fields {
-		out[i] = yamlWord(f)
+		out[i] = policy.YAMLWord(f)
 	}
 	return "[" + strings.Join(out, ", ") + "]"
-}
-
-// yamlWord quotes a word that YAML would read as something else.
-func yamlWord(w string) string {
-	if strings.HasPrefix(w, "*") {
-		return `"` + w + `"`
-	}
-	switch strings.ToLower(w) {
-	case "null", "true", "false", "yes", "no", "on", "off", "y", "n":
-		return `"` + w + `"`
-	}
-	return w
 }
 
 // optionsText says on what a rule depends, as its options are written.

@@ -66,9 +66,10 @@ type tallyKey struct {
 	reason                   policy.Reason
 }
 
-// readTally reads the trail that patterns stand for.
-func readTally(patterns []string, script string, stdin io.Reader) (*tally, error) {
-	paths, err := trailFiles(patterns)
+// tally reads the trail that patterns stand for, or else the configuration's own.
+// A trail without a call of the script, or of any where it is "", says nothing.
+func (b *rulebook) tally(patterns []string, script string, stdin io.Reader) (*tally, error) {
+	paths, err := b.trail(patterns)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +79,13 @@ func readTally(patterns []string, script string, stdin io.Reader) (*tally, error
 		return nil, err
 	}
 	t.torn = r.torn
+	if t.calls == 0 {
+		of := ""
+		if script != "" {
+			of = " of " + script
+		}
+		return nil, fmt.Errorf("no call%s in %s", of, strings.Join(shorten(paths), ", "))
+	}
 	return t, nil
 }
 
@@ -135,7 +143,10 @@ func (t *tally) add(l *auditLine) error {
 	}
 	k.calls += n
 	k.days[day] = struct{}{}
-	k.first, k.last, k.rule = earlier(k.first, l.T), later(k.last, l.T), l.Rule
+	if !l.T.Before(k.last) { // files are read in order of their names, not of time
+		k.rule = l.Rule
+	}
+	k.first, k.last = earlier(k.first, l.T), later(k.last, l.T)
 	return nil
 }
 

@@ -67,6 +67,14 @@ func readAuditLine(text []byte) (*auditLine, error) {
 	return &l, nil
 }
 
+// trail are the logs that are named, or the configuration's own.
+func (b *rulebook) trail(from []string) ([]string, error) {
+	if len(from) > 0 {
+		return trailFiles(from)
+	}
+	return b.ownTrail()
+}
+
 // trailFiles are the files that patterns stand for, in order of their names,
 // each once. "-" is standard input.
 func trailFiles(patterns []string) ([]string, error) {

@@ -116,15 +116,6 @@ func (o *options) of(verb string) string {
 	return out
 }
 
-// Suggest writes the smallest rules that give needs, as lines that can be pasted
-// into an allow list; "" where there are none.
-func Suggest(needs []Need) string {
-	if len(needs) == 0 {
-		return ""
-	}
-	return suggest(needs, options{}, false)
-}
-
 // suggest writes the smallest rules that give what is missing. more says that
 // this is not all of it.
 func suggest(needs []Need, o options, more bool) string {
@@ -219,7 +210,7 @@ func sorted(needs []Need) (verbs []string, byVerb map[string][]Need) {
 func targets(verb string, lacks []Need) string {
 	types, fields := byType(verb, lacks)
 	if len(types) == 1 && len(fields[types[0]]) <= 1 {
-		return yamlWord(strings.Join(append(types, fields[types[0]]...), "."))
+		return YAMLWord(strings.Join(append(types, fields[types[0]]...), "."))
 	}
 	list := true
 	for _, t := range types {
@@ -229,17 +220,17 @@ func targets(verb string, lacks []Need) string {
 	for i, t := range types {
 		f := slices.Clone(fields[t])
 		for j := range f {
-			f[j] = yamlWord(f[j])
+			f[j] = YAMLWord(f[j])
 		}
 		switch {
 		case list:
-			out[i] = yamlWord(t)
+			out[i] = YAMLWord(t)
 		case len(f) == 0:
-			out[i] = yamlWord(t) + `: "*"`
+			out[i] = YAMLWord(t) + `: "*"`
 		case len(f) == 1:
-			out[i] = yamlWord(t) + ": " + f[0]
+			out[i] = YAMLWord(t) + ": " + f[0]
 		default:
-			out[i] = yamlWord(t) + ": [" + strings.Join(f, ", ") + "]"
+			out[i] = YAMLWord(t) + ": [" + strings.Join(f, ", ") + "]"
 		}
 	}
 	if list {
@@ -282,8 +273,8 @@ func byType(verb string, lacks []Need) (types []string, fields map[string][]stri
 	return types, fields
 }
 
-// yamlWord quotes a word that YAML would read as something else.
-func yamlWord(w string) string {
+// YAMLWord quotes a word of a rule that YAML would read as something else.
+func YAMLWord(w string) string {
 	if strings.HasPrefix(w, "*") {
 		return `"` + w + `"`
 	}
