@@ -185,6 +185,19 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsForAKindIsSeen: the metric counts calls that wait for any of a
+// script's budgets.
+func TestWhoWaitsForAKindIsSeen(t *testing.T) {
+	t.Parallel()
+	s := serve(t, scriptConfig(startSite(t, flowsite.Options{}), "file: "+keyFile(t), "drain: 0s")+
+		"    limit: {rate: 20/s, max_hold: 10m, kinds: {read: 1/m}}\n    allow: [{read: Shot}]\n")
+	if _, answer := s.Call("tools", findShots); !strings.Contains(answer, "results") {
+		t.Fatal(answer)
+	}
+	s.inBackground()
+	s.awaitMetric(`stagedoor_queued{script="comp-publisher"} 1`)
+}
+
 // TestAReloadKeepsWhatIsSpent: another limit is in force at once, and gives no
 // fresh burst.
 func TestAReloadKeepsWhatIsSpent(t *testing.T) {

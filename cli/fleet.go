@@ -65,7 +65,11 @@ func (s *stack) password(c *config.Fleet) (secret.Value, error) {
 func fleetNote(f *fleet.Fleet) string {
 	st := f.Status()
 	if st.Connected {
-		return "budgets are shared through Redis"
+		note := "budgets are shared through Redis"
+		if st.BrakesErr != "" {
+			note += "; some of the brakes there can't be read: " + st.BrakesErr
+		}
+		return note
 	}
 	note := fmt.Sprintf("budgets are NOT shared, this proxy lives by its share (1/%.0f) since %s", 1/st.Share, st.Since.UTC().Format(time.RFC3339))
 	if st.Err != "" {

@@ -30,7 +30,20 @@ type budgets struct {
 type scriptBudgets struct {
 	all   *limit.Limiter
 	kinds map[string]*limit.Limiter
-	fleet limit.Stage // nil: none
+	fleet *fleet.Budget // nil: none
+}
+
+// queued is how many calls wait for one of them: a call waits for one at a time.
+func (s *scriptBudgets) queued() int {
+	_, n := s.all.Stats()
+	for _, k := range s.kinds {
+		_, m := k.Stats()
+		n += m
+	}
+	if s.fleet != nil {
+		n += s.fleet.Stats().Waiting
+	}
+	return n
 }
 
 func newBudgets() *budgets {
@@ -147,7 +160,10 @@ func limitOptions(l *config.Limit) limit.Options {
 // put hands a script's limits to the proxy.
 func (b *budgets) put(s *proxy.Script, c *config.Script) {
 	of := b.scripts[c.Name]
-	s.Limiter, s.Kinds, s.Fleet = of.all, of.kinds, of.fleet
+	s.Limiter, s.Kinds, s.Fleet = of.all, of.kinds, nil
+	if of.fleet != nil { // a nil *Budget is a Stage
+		s.Fleet = of.fleet
+	}
 	s.Lane, s.MaxHold, s.UploadBytes = limit.Farm, c.Limit.MaxHold, c.Limit.UploadBytes
 	if c.Limit.Interactive {
 		s.Lane = limit.Interactive

@@ -432,8 +432,7 @@ func (s *stack) queues() []admin.QueueStatus {
 	var out []admin.QueueStatus
 	for i := range s.mu.cfg.Scripts {
 		name := s.mu.cfg.Scripts[i].Name
-		_, queued := s.budgets.scripts[name].all.Stats()
-		out = append(out, admin.QueueStatus{Script: name, Queued: queued})
+		out = append(out, admin.QueueStatus{Script: name, Queued: s.budgets.scripts[name].queued()})
 	}
 	return out
 }

@@ -85,13 +85,6 @@ func (c *Callers) Update(o Options) {
 	}
 }
 
-// Len is how many callers have a budget of their own.
-func (c *Callers) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.byKey)
-}
-
 func budget(e *list.Element) *callerBudget {
 	b, ok := e.Value.(*callerBudget)
 	if !ok {

@@ -204,14 +204,3 @@ func (h *Health) Last() (reason string, at time.Time) {
 	defer h.mu.Unlock()
 	return h.reason, h.at
 }
-
-// Latency is what the site takes now and what is usual, as the averages that it
-// is judged by; 0 where too few answers are known.
-func (h *Health) Latency() (now, usual time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n < healthKnown {
-		return 0, 0
-	}
-	return seconds(h.fast), seconds(h.slow)
-}

@@ -77,3 +77,19 @@ func NotShared() func() {
 		x.left()
 	}
 }
+
+// SharedStats is how much is shared now.
+type SharedStats struct {
+	Entries int   // answers that are kept
+	Bytes   int64 // of answers that are kept or handed out
+	Flights int   // calls whose answer others may wait for
+	Waiting int   // calls that wait
+}
+
+// Shared says how much is shared now.
+func (p *Proxy) Shared() SharedStats {
+	s := &p.shares
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SharedStats{Entries: s.order.Len(), Bytes: s.size, Flights: len(s.flights), Waiting: s.waiting}
+}
