@@ -238,8 +238,8 @@ func (r *request) paging() error {
 	return r.w.object("paging", func(name string) error {
 		switch name {
 		case "entities_per_page":
-			n, err := r.w.integer(name)
-			r.c.PageSize = int(min(n, 1<<30))
+			n, err := r.w.pageSize(name)
+			r.c.PageSize = n
 			return err
 		case "current_page":
 			_, err := r.w.integer(name)
@@ -247,6 +247,30 @@ func (r *request) paging() error {
 		}
 		return unknownMember(name)
 	})
+}
+
+// maxPageSize bounds what is remembered of a page size.
+const maxPageSize = 1 << 30
+
+// pageSize reads how many rows a page may have; 0 for null. What another reader
+// could take for more rows than are counted here is refused.
+func (w *walker) pageSize(what string) (int, error) {
+	if k := w.dec.PeekKind(); k == '{' || k == '[' {
+		return 0, shape(what + " is not a number")
+	}
+	v, err := w.scalar()
+	if err != nil || v.Kind() == 'n' {
+		return 0, err
+	}
+	text := string(v)
+	if s, ok := unquote(v); ok { // some clients write numbers as texts
+		text = s
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, shape(what + " is not a number of rows")
+	}
+	return int(min(n, maxPageSize)), nil
 }
 
 // presets reads additional_filter_presets. Their other keys may hold anything

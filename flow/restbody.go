@@ -155,8 +155,8 @@ func (r *restParse) page() error {
 	return r.w.object("page", func(name string) error {
 		switch name {
 		case "size":
-			n, err := r.w.integer(name)
-			r.c.PageSize = max(r.c.PageSize, int(min(max(n, 0), 1<<30)))
+			n, err := r.w.pageSize(name)
+			r.c.PageSize = max(r.c.PageSize, n)
 			return err
 		case "number":
 			_, err := r.w.integer(name)
