@@ -26,6 +26,9 @@ const (
 	MaxWhy = 200
 	// maxControlBody bounds a request to the control socket in bytes.
 	maxControlBody = 8 << 10
+	// maxControlAnswer bounds an answer in bytes: a thousand brakes, each character
+	// of their texts written as \u003c, have room.
+	maxControlAnswer = 4 << 20
 	// controlTimeout is how long one may take: a brake that goes to the fleet
 	// waits for Redis.
 	controlTimeout = 10 * time.Second
@@ -138,10 +141,10 @@ func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 		u.SetUnlinkOnClose(false) // it has another name by then
 	}
 	if err := os.Chmod(fresh, 0o600); err != nil {
-		return nil, errors.Join(err, ln.Close())
+		return nil, errors.Join(err, ln.Close(), os.Remove(fresh))
 	}
 	if err := os.Rename(fresh, path); err != nil {
-		return nil, errors.Join(err, ln.Close())
+		return nil, errors.Join(err, ln.Close(), os.Remove(fresh))
 	}
 	return &named{ln, path}, nil
 }
@@ -293,10 +296,13 @@ func AskControl(ctx context.Context, path string, form url.Values) ([]byte, erro
 	if err != nil {
 		return nil, fmt.Errorf("nothing answers at the control socket %s; is Stagedoor running here, as this user? %w", path, err)
 	}
-	defer res.Body.Close()                                  //nolint:errcheck // only read
-	out, err := io.ReadAll(io.LimitReader(res.Body, 1<<20)) //nolint:forbidigo // bounded; from our own process
+	defer res.Body.Close()                                               //nolint:errcheck // only read
+	out, err := io.ReadAll(io.LimitReader(res.Body, maxControlAnswer+1)) //nolint:forbidigo // bounded; what is longer is an error
 	if err != nil {
 		return nil, fmt.Errorf("reading the control socket's answer: %w", err)
+	}
+	if len(out) > maxControlAnswer {
+		return nil, fmt.Errorf("the control socket's answer is longer than %d bytes", maxControlAnswer)
 	}
 	if res.StatusCode != http.StatusOK {
 		return nil, errors.New(strings.TrimSpace(string(out)))
