@@ -211,13 +211,12 @@ func (x *slow) looked(c *flow.Call, at func(int64, func(*policy.Rule) bool) bool
 		place = policy.Check{Projects: out, Except: true}
 	}
 	for _, r := range c.Records {
-		switch {
-		case r.Type == "Project":
-			if !at(r.ID, func(*policy.Rule) bool { return true }) {
-				return nil, place, false
-			}
-		default:
+		if r.Type != "Project" {
 			checks = append(checks, policy.Check{Record: r, Projects: place.Projects, Except: place.Except})
+			continue
+		}
+		if !at(r.ID, func(*policy.Rule) bool { return true }) {
+			return nil, place, false
 		}
 	}
 	return checks, place, true
