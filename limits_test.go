@@ -158,6 +158,7 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 	}
 	b.awaitCall(`comp-publisher is paused until .*: for all`)
 	t.Logf("the other proxy obeyed after %v", time.Since(set))
+	b.AwaitLog(`"msg":"a brake is in force","scope":"script","name":"comp-publisher","brake":"paused"`)
 	var list []struct{ Name, Why string }
 	if out, code := b.command("brakes", "--json"); code != 0 || json.Unmarshal([]byte(out), &list) != nil || len(list) != 1 || list[0].Why != "for all" {
 		t.Errorf("brakes: %d %s", code, out)
@@ -166,6 +167,7 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 		t.Fatalf("resume: %d %s", code, out)
 	}
 	a.awaitCall(`over its limit for all hosts together|results`)
+	b.AwaitLog(`"msg":"a brake is over","scope":"script","name":"comp-publisher"`)
 
 	redis.Stop()
 	a.awaitPage("/readyz", `(?m)^ok   fleet: budgets are NOT shared, this proxy lives by its share \(1/50\)`)
@@ -177,6 +179,17 @@ func TestAFleetSharesABudgetAndABrake(t *testing.T) {
 		t.Fatalf("pause: %d %s", code, out)
 	}
 	a.awaitCall(`comp-publisher is paused until .*: alone`)
+	// What only this proxy knows, it can take away; a brake that ends is told of.
+	if out, code := a.command("resume", "comp-publisher"); code != 0 || !strings.Contains(out, "on this proxy alone") {
+		t.Fatalf("resume: %d %s", code, out)
+	}
+	if out, code := a.command("pause", "comp-publisher", "--for", "5m", "--why", "alone"); code != 0 {
+		t.Fatalf("pause: %d %s", code, out)
+	}
+	if out, code := a.command("slow", "10.0.0.1", "--caller", "--for", "1s", "--why", "short"); code != 0 {
+		t.Fatalf("slow: %d %s", code, out)
+	}
+	a.AwaitLog(`"msg":"a brake is over","scope":"caller","name":"10.0.0.1"`)
 	redis.Restart()
 	a.awaitPage("/readyz", `(?m)^ok   fleet: budgets are shared through Redis$`)
 	a.awaitCall(`comp-publisher is paused until .*: alone`)

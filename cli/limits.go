@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -46,8 +47,8 @@ func (s *scriptBudgets) queued() int {
 	return n
 }
 
-func newBudgets() *budgets {
-	return &budgets{scripts: map[string]*scriptBudgets{}}
+func newBudgets(logger *slog.Logger) *budgets {
+	return &budgets{scripts: map[string]*scriptBudgets{}, brakes: wrangler{logger: logger}}
 }
 
 // update makes the limits those of cfg. f is where budgets are shared with other

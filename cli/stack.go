@@ -91,7 +91,7 @@ func id(l *config.Listener) string { return l.Name + " " + l.Address }
 //
 // It takes over keys, site and files, also when it fails.
 func newStack(ctx context.Context, cfg *config.Config, keys *keys, site *upstream.Site, f files, sink io.Writer, logger *slog.Logger) (s *stack, err error) {
-	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), budgets: newBudgets(), failed: make(chan error, 1)}
+	s = &stack{logger: logger, registry: prometheus.NewRegistry(), buffered: limit.NewRoom(cfg.MaxBuffered, cfg.MaxBody), budgets: newBudgets(logger), failed: make(chan error, 1)}
 	s.mu.cfg, s.mu.keys, s.mu.site, s.mu.files = cfg, keys, site, f
 	s.mu.ports, s.mu.leaving = map[string]*port{}, map[string]*port{}
 	made := s // a return of nil and an error leaves nothing in s
@@ -351,6 +351,7 @@ func (s *stack) release() error {
 	s.mu.site.Close()
 	s.mu.files.storage.close()
 	s.control.Close()
+	s.budgets.brakes.close()
 	if s.budgets.fleet != nil {
 		s.budgets.fleet.Close()
 	}

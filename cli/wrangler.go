@@ -15,13 +15,18 @@ import (
 )
 
 // wrangler keeps the brakes that are in force: those that the fleet knows, and
-// those that only this proxy does. It is safe for concurrent use.
+// those that only this proxy does, which count before the fleet's of the same name
+// while they last. It is safe for concurrent use.
 type wrangler struct {
 	limit.Brakes
+
+	logger *slog.Logger
 
 	mu     sync.Mutex
 	shared []limit.Brake // what the fleet said last
 	own    []limit.Brake // what it was not told
+	now    []limit.Brake // what was in force when it was looked at last
+	next   *time.Timer   // at the next end of one; nil until there is one
 }
 
 // heard takes over what the fleet says.
@@ -29,7 +34,6 @@ func (w *wrangler) heard(shared []limit.Brake) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shared = shared
-	w.own = slices.DeleteFunc(w.own, func(b limit.Brake) bool { return slices.ContainsFunc(shared, sameBrake(b.Scope, b.Name)) })
 	w.replace()
 }
 
@@ -41,25 +45,90 @@ func (w *wrangler) keep(b limit.Brake) error {
 		return fmt.Errorf("putting a brake on: %w", err)
 	}
 	w.own = append(slices.DeleteFunc(w.own, sameBrake(b.Scope, b.Name)), b)
-	w.shared = slices.DeleteFunc(slices.Clone(w.shared), sameBrake(b.Scope, b.Name))
 	w.replace()
 	return nil
 }
 
-// drop takes one away, and says whether there was one.
+// forget takes away one that only this proxy knows, and says whether it did.
+func (w *wrangler) forget(scope, name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := len(w.own)
+	w.own = slices.DeleteFunc(w.own, sameBrake(scope, name))
+	w.replace()
+	return len(w.own) < before
+}
+
+// drop takes one away wherever it came from, and says whether there was one.
 func (w *wrangler) drop(scope, name string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	found := slices.ContainsFunc(w.now, sameBrake(scope, name))
 	w.own = slices.DeleteFunc(w.own, sameBrake(scope, name))
 	w.shared = slices.DeleteFunc(slices.Clone(w.shared), sameBrake(scope, name))
-	return w.Lift(scope, name)
+	w.replace()
+	return found
 }
 
-// replace puts both lists in force; those that have ended go. w.mu is held.
+// replace puts both lists in force, logs what came and went, and looks again when
+// the next one ends. w.mu is held.
 func (w *wrangler) replace() {
-	now := time.Now()
-	w.own = slices.DeleteFunc(w.own, func(b limit.Brake) bool { return !b.Until.After(now) })
-	w.Replace(slices.Concat(w.shared, w.own))
+	t := time.Now()
+	over := func(b limit.Brake) bool { return !b.Until.After(t) }
+	w.own = slices.DeleteFunc(w.own, over)
+	now := slices.Clone(w.own)
+	for _, b := range w.shared {
+		if !over(b) && !slices.ContainsFunc(w.own, sameBrake(b.Scope, b.Name)) {
+			now = append(now, b)
+		}
+	}
+	w.Replace(now)
+	for _, b := range now {
+		i := slices.IndexFunc(w.now, sameBrake(b.Scope, b.Name))
+		if i < 0 || w.now[i].Rate != b.Rate || w.now[i].Why != b.Why || w.now[i].By != b.By {
+			w.logger.Warn("a brake is in force", append(named(b), slog.String("brake", shown(b).Speed()), slog.Time("until", b.Until), slog.String("by", b.By), slog.String("why", b.Why))...)
+		}
+	}
+	for _, b := range w.now {
+		if !slices.ContainsFunc(now, sameBrake(b.Scope, b.Name)) {
+			w.logger.Warn("a brake is over", named(b)...)
+		}
+	}
+	w.now = now
+	w.arm(t)
+}
+
+// arm looks again when the next brake ends. w.mu is held.
+func (w *wrangler) arm(t time.Time) {
+	if w.next != nil {
+		w.next.Stop()
+	}
+	if len(w.now) == 0 {
+		return
+	}
+	first := slices.MinFunc(w.now, func(a, b limit.Brake) int { return a.Until.Compare(b.Until) })
+	w.next = time.AfterFunc(first.Until.Sub(t), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.replace()
+	})
+}
+
+// close looks no more.
+func (w *wrangler) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next != nil {
+		w.next.Stop()
+	}
+}
+
+func named(b limit.Brake) []any {
+	return []any{slog.String("scope", b.Scope), slog.String("name", b.Name)}
+}
+
+func shown(b limit.Brake) *admin.Brake {
+	return &admin.Brake{Scope: b.Scope, Name: b.Name, Rate: b.Rate, Until: b.Until, Why: b.Why, By: b.By}
 }
 
 func sameBrake(scope, name string) func(limit.Brake) bool {
@@ -70,7 +139,7 @@ func sameBrake(scope, name string) func(limit.Brake) bool {
 func (w *wrangler) list() []admin.Brake {
 	out := []admin.Brake{}
 	for _, b := range w.List(time.Now()) {
-		out = append(out, admin.Brake{Scope: b.Scope, Name: b.Name, Rate: b.Rate, Until: b.Until, Why: b.Why, By: b.By})
+		out = append(out, *shown(b))
 	}
 	return out
 }
@@ -125,8 +194,6 @@ func (x brakeBox) Set(ctx context.Context, b admin.Brake) (string, error) {
 			return "", err
 		}
 	}
-	x.s.logger.WarnContext(ctx, "a brake was put on", slog.String("scope", b.Scope), slog.String("name", b.Name),
-		slog.String("brake", b.Speed()), slog.Time("until", b.Until), slog.String("by", b.By), slog.String("why", b.Why), slog.String("where", where))
 	return where, nil
 }
 
@@ -138,14 +205,14 @@ func (x brakeBox) Lift(ctx context.Context, scope, name string) (bool, string, e
 	if f != nil {
 		var err error
 		if there, err = f.LiftBrake(ctx, scope, name); err != nil {
+			if x.s.budgets.brakes.forget(scope, name) {
+				return true, alone, nil // it never was anybody else's
+			}
 			return false, "", fmt.Errorf("the fleet could not be told, so the brake stays: %w", err)
 		}
 		where = everywhere
 	}
 	found := x.s.budgets.brakes.drop(scope, name) || there
-	if found {
-		x.s.logger.WarnContext(ctx, "a brake was taken away", slog.String("scope", scope), slog.String("name", name), slog.String("where", where))
-	}
 	return found, where, nil
 }
 

@@ -303,5 +303,5 @@ func checkBrake(b limit.Brake) error {
 }
 
 func oneLine(s string) bool {
-	return len(s) <= MaxBrakeText && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+	return len(s) <= MaxBrakeText && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

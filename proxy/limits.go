@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"time"
+	"unicode"
 
 	"stagedoor/flow"
 	"stagedoor/limit"
@@ -273,7 +274,7 @@ const maxPlain = 200
 func plainText(s string) string {
 	out := make([]rune, 0, min(len(s), maxPlain))
 	for _, r := range s[:min(len(s), maxPlain)] {
-		if r < ' ' || r == '\ufffd' || r >= 0x7f && r < 0xa0 {
+		if r == '\ufffd' || !unicode.IsPrint(r) { // what turns the direction of a text is not
 			r = ' '
 		}
 		out = append(out, r)
