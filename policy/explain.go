@@ -32,6 +32,7 @@ type lacks struct {
 	needs  []Need
 	more   bool // and others, beyond maxLacks
 	rule   *Rule
+	taken  Need // that rule denies, of what no rule gives
 	reason Reason
 	deny   bool    // rule is one of the deny list
 	in     mask    // of a project: where the first is met
@@ -49,7 +50,7 @@ func (l *lacks) add(n Need) (first bool) {
 	default:
 		l.needs = append(l.needs, n)
 	}
-	return len(l.needs) == 1 && !l.more && l.rule == nil
+	return len(l.needs) == 1 && !l.more
 }
 
 // refused looks at a refused call again, for what is missing.
@@ -120,6 +121,12 @@ func (d *decision) explain(n need) {
 		l = &w.project
 	default:
 		l = w.of(bad, ruled, given)
+	}
+	if r := d.denierOf(n, bad); l == &w.noRule && r != nil {
+		l.carved = true // to give it is not enough
+		if l.rule == nil {
+			l.rule, l.taken = r, n.Need
+		}
 	}
 	l.carved = l.carved || n.how == byNothing
 	w.unseen = w.unseen || n.how == byNothing || n.NeedsNaming()
@@ -264,11 +271,7 @@ func (d *decision) told() Verdict {
 	w := d.why
 	switch {
 	case len(w.noRule.needs) > 0:
-		v := Verdict{Reason: NoRule, Rule: d.s.Where, What: what(w.noRule.needs)}
-		if !w.noRule.carved {
-			v.Suggest = suggest(w.noRule.needs, options{}, w.noRule.more)
-		}
-		return v
+		return d.toldNoRule(&w.noRule)
 	case len(w.denied.needs) > 0:
 		v := Verdict{Reason: Denied, What: needWords(w.denied.needs[0])}
 		if r := w.denied.rule; r != nil {
@@ -283,6 +286,21 @@ func (d *decision) told() Verdict {
 	}
 	// Each need is met where the call lies, but not where its record can be looked up.
 	return Verdict{Reason: Project, Rule: d.s.Where, What: "make this call outside its projects"}
+}
+
+func (d *decision) toldNoRule(l *lacks) Verdict {
+	v := Verdict{Reason: NoRule, Rule: d.s.Where, What: what(l.needs)}
+	if r := l.rule; r != nil {
+		it := needWords(l.taken)
+		if it == v.What {
+			it = "it too"
+		}
+		v.What += "; " + r.Where() + " denies " + it
+	}
+	if !l.carved {
+		v.Suggest = suggest(l.needs, options{}, l.more)
+	}
+	return v
 }
 
 func (d *decision) toldUnmet(l *lacks) Verdict {

@@ -39,7 +39,7 @@ func TestSuggestionsLeadToTheCall(t *testing.T) {
 			ends["allowed after "+string(first.Reason)]++
 		case v.Suggest != "":
 			t.Fatalf("%d suggestions do not help:\n%s\nrules %v\ndeny %v\ncall %+v\nat first %+v\nat last %+v", len(pasted), strings.Join(pasted, "\n"), shownRules(raw.Rules), shownRules(raw.Deny), *c, first, v)
-		case v.Reason == policy.Denied, v.Reason == policy.Project && len(raw.Deny) > 0, v.Reason == policy.Unmet && len(raw.Deny) > 0,
+		case v.Reason == policy.Denied, v.Reason == policy.NoRule && strings.Contains(v.What, " denies "), v.Reason == policy.Project && len(raw.Deny) > 0, v.Reason == policy.Unmet && len(raw.Deny) > 0,
 			v.Reason == policy.Rows && len(raw.Deny) > 0, v.Reason == policy.Batch && len(raw.Deny) > 0:
 			ends["denied"]++
 		case c.Method == "unknown" || c.Method == "download" && len(c.Touches) == 0:

@@ -131,9 +131,12 @@ func suggest(needs []Need, o options, more bool) string {
 	for i, l := range lines {
 		out[i] = "- " + l.String()
 	}
-	switch all := strings.Join(out, "\n"); {
+	all, broad := strings.Join(out, "\n"), slices.IndexFunc(needs, Need.isUnnamed)
+	switch {
 	case more:
 		return all + " # and more"
+	case broad >= 0:
+		return all + " # to every type: nothing less covers " + needs[broad].Type
 	case o.comment != "":
 		return all + " # " + o.comment
 	default:
@@ -239,6 +242,12 @@ func targets(verb string, lacks []Need) string {
 	return "{" + strings.Join(out, ", ") + "}"
 }
 
+// isUnnamed says whether no rule can name the need's type, a link to something in
+// lower case: only one for every type covers it.
+func (n Need) isUnnamed() bool {
+	return n.Type != "" && n.Type != "*" && !flow.IsTypeName(n.Type) && !isWord(n.Verb, n.Type)
+}
+
 // byType lists the types and the fields that a rule has to name of each; none
 // means all of them. Where a type is reached and no field of it, the smallest
 // is its id.
@@ -248,8 +257,8 @@ func byType(verb string, lacks []Need) (types []string, fields map[string][]stri
 	want, _ := verbTakes(verb)
 	for _, l := range lacks {
 		typ := l.Type
-		if !flow.IsTypeName(typ) && !isWord(verb, typ) {
-			typ = "*" // a link to something in lower case: only this covers it
+		if l.isUnnamed() {
+			typ = "*"
 		}
 		if _, ok := fields[typ]; !ok {
 			types = append(types, typ)

@@ -77,6 +77,33 @@ func TestRefusalsSayWhy(t *testing.T) {
 			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "update Version.description", Suggest: "- update: Version.description"},
 		},
 		{
+			"what no rule gives and a deny rule takes away",
+			[]string{"- read: Shot.code"},
+			[]string{"- delete: \"*\""},
+			say("delete Shot"),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "delete Shot; stagedoor.yaml:12 denies it too"},
+		},
+		{
+			"some of what no rule gives is denied",
+			[]string{"- read: Shot.code"},
+			[]string{"- read: Shot.x"},
+			say("read Shot.y,x"),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "read Shot.y; stagedoor.yaml:12 denies read Shot.x"},
+		},
+		{
+			"what no rule gives, denied in another project",
+			[]string{"- update: Shot.code"},
+			[]string{"- {delete: Shot, projects: [7]}"},
+			in(say("delete Shot"), 8),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "delete Shot", Suggest: "- delete: Shot"},
+		},
+		{
+			"a link to what is no type's name",
+			[]string{"- update: Shot"},
+			nil, say("update Shot.code=foo"),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "link to foo", Suggest: "- link: \"*\" # to every type: nothing less covers foo"},
+		},
+		{
 			"a field denied",
 			[]string{"- read: Version"},
 			[]string{"- read: Version.sg_x"},
