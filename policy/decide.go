@@ -310,12 +310,14 @@ func (d *decision) confine(c *flow.Call) outcome {
 	if !into.within(&d.met.all) {
 		return outcome{}
 	}
-	if at, known := d.s.shown(c); known && at.within(&d.met.all) {
+	at, known := d.s.shown(c)
+	if known && at.within(&d.met.all) {
 		return outcome{ok: true, at: at}
 	}
 	filter := d.met.filter
 	filter.and(&d.met.added)
-	if c == d.whole && takesFilter(c) && !filter.empty() {
+	none := known && !at.meets(&filter) // nothing would be left
+	if c == d.whole && takesFilter(c) && !filter.empty() && !none {
 		return outcome{ok: true, at: filter, filter: filter}
 	}
 	if len(c.Records) == 0 || d.met.lookup.empty() {

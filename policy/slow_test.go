@@ -156,7 +156,8 @@ func (x *slow) decidePart(c *flow.Call, single bool) (answer, []policy.Reason) {
 				filter = append(filter, p)
 			}
 		}
-		if len(filter) > 0 {
+		meets := func(p int64) bool { return slices.Contains(filter, p) }
+		if len(filter) > 0 && (!known || slices.ContainsFunc(shown, meets)) { // else nothing would be left
 			return answer{allow: true, filter: filter}, nil
 		}
 	}

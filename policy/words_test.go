@@ -255,6 +255,7 @@ func TestConfinement(t *testing.T) {
 		{"shown", in(sentence(t, "read Shot.code"), 9), "11", nil, nil, false},
 		{"added to", sentence(t, "read Shot.code"), "10", []int64{1, 3}, nil, false},
 		{"narrowed", in(sentence(t, "read Shot.code"), 3, 77), "10", []int64{1, 3}, nil, false},
+		{"nothing of it would be left", in(sentence(t, "read Shot.code"), 77), "", nil, nil, true},
 		{"summed", sentence(t, "summarize Shot sum a"), "10", []int64{1, 3}, nil, false},
 		{"by id", of(sentence(t, "read Shot.code"), shot), "10", nil, []policy.Check{{Record: shot, Projects: []int64{1, 3}}}, false},
 		{"a project by its id", of(sentence(t, "read Project.code"), film), "10", nil, nil, false},
