@@ -218,27 +218,39 @@ func TestAShapeIsOneCleanPartOfItsLine(t *testing.T) {
 }
 
 // TestARepeatKeepsTheFirstShape: what is folded is still told by one of its
-// kind, in a copy of its own.
+// kind, in a copy of its own. What asks for something else is another kind.
 func TestARepeatKeepsTheFirstShape(t *testing.T) {
 	var b buffer
 	l := open(t, audit.Options{Sink: &b})
 	buf := []byte(`{"type":"Shot"}`)
 	e := refused("first", "127.0.0.1", "delete")
 	e.Shape, e.AllowWith = buf, "- delete: Shot"
+	first := e
 	if err := l.Refused(&e); err != nil {
 		t.Fatal(err)
 	}
 	copy(buf, `{"type":"Task"}`) // the caller's buffer, used again
-	e.ID, e.AllowWith = "second", "- delete: Task"
-	if err := errors.Join(l.Refused(&e), l.Close()); err != nil {
+	e.ID, e.AllowWith = "other", "- delete: Task"
+	if err := l.Refused(&e); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range lines(t, b.String())[1:3] {
+	first.ID, first.Shape = "second", []byte(`{"type":"Shot"}`)
+	if err := errors.Join(l.Refused(&first), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	records := lines(t, b.String())
+	if m := records[2]; m["id"] != "other" || fmt.Sprint(m["shape"]) != "map[type:Task]" {
+		t.Errorf("%v", m)
+	}
+	for _, m := range []map[string]any{records[1], records[3]} {
 		if fmt.Sprint(m["shape"]) != "map[type:Shot]" || m["allow_with"] != "- delete: Shot" {
 			t.Errorf("%v", m)
 		}
 	}
-	verified(t, b.String(), 4)
+	if records[3]["last_id"] != "second" {
+		t.Errorf("%v", records[3])
+	}
+	verified(t, b.String(), 5)
 }
 
 func TestListsAreBounded(t *testing.T) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,8 @@ type refusal struct {
 	// Of width own only. more is how many types are left out of types.
 	kind, method, types, sudo string
 	more                      int
+	// asked is a hash of what it asked for, and of the rule that refused it.
+	asked [hashLen]byte
 }
 
 // counted is a window: the event that opened it, and how many followed.
@@ -69,7 +72,7 @@ type counted struct {
 }
 
 // Refused writes e, a [RefusedCall]. The first of several identical ones (same
-// listener, caller, script, kind, method, types, reason, credential and login) is
+// listener, caller, script, kind, method, types, shape, rule, reason, credential and login) is
 // written as Append does; those that follow within [RepeatWindow] are counted,
 // and written as one [Repeat] line when the window ends or the log is closed.
 // Beyond [MaxKinds] and [MaxRepeats] the same is done with all that have
@@ -114,8 +117,21 @@ func keyOf(e *Event) refusal {
 		},
 		credential: Credential(clip(string(e.CallerCredential))),
 		kind:       clip(e.CallKind), method: clip(e.Method), types: types.String(), more: max(0, len(e.Types)-MaxRefusedTypes),
-		sudo: clip(e.SudoAsLogin),
+		sudo:  clip(e.SudoAsLogin),
+		asked: askedOf(e),
 	}
+}
+
+// askedOf tells refusals of one method apart by the fields that they name: each
+// has a rule of its own that would allow it.
+func askedOf(e *Event) (out [hashLen]byte) {
+	h := sha256.New()
+	for _, part := range [...]string{clip(e.Rule), clip(e.AllowWith), string(e.Shape)} {
+		h.Write([]byte(part)) //nolint:errcheck,revive // it never fails
+		h.Write([]byte{0})    //nolint:errcheck,revive // it never fails
+	}
+	copy(out[:], h.Sum(nil))
+	return out
 }
 
 func clip(s string) string {

@@ -206,6 +206,32 @@ func TestARequestIDIsFoundInRotatedLogs(t *testing.T) {
 	}
 }
 
+// An artist who tried again sends the id of the last refusal, which the log keeps
+// in the repeat of the first.
+func TestTheLastOfSeveralRefusalsIsFound(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := filepath.Join(dir, "audit.jsonl")
+	cfg := put(t, filepath.Join(dir, "stagedoor.yaml"), observed+"audit: {file: "+log+"}\n")
+	const refused = `,"decision":"refuse","reason":"no_rule"`
+	id := func(n int) string { return fmt.Sprintf("01KB2M7Q%018d", n) }
+	put(t, log, record(t, 1, "22", "comp", "refused", refused, readCode("Shot"))+
+		fmt.Sprintf(`{"v":1,"seq":2,"prev":"","t":"2026-11-22T10:00:10.000Z","ev":"repeat","listener":"l","caller":"c","script":"comp"%s,"shape":%s,"count":2,"first_id":%q,"last_id":%q}`+"\n",
+			refused, flow.AppendShape(nil, readCode("Shot")), id(1), id(3))+
+		fmt.Sprintf(`{"v":1,"seq":3,"prev":"","t":"2026-11-22T10:00:10.000Z","ev":"repeat","script":"comp"%s,"count":2,"first_id":%q,"last_id":%q}`+"\n", refused, id(4), id(5)))
+	for _, n := range []int{1, 3} {
+		code, out, errs := run(t, "policy", "explain", "-c", cfg, "--json", id(n))
+		if code != 0 || errs != "" || !strings.Contains(out, id(n)) || !strings.Contains(out, "read Shot [code]") {
+			t.Errorf("%d: %d %s%s", n, code, out, errs)
+		}
+	}
+	for _, n := range []int{2, 5} { // 2 is only counted; 5 is the last of several kinds
+		if code, out, errs := run(t, "policy", "explain", "-c", cfg, id(n)); code != 2 || !strings.Contains(errs, "no record of "+id(n)) {
+			t.Errorf("%d: %d %s%s", n, code, out, errs)
+		}
+	}
+}
+
 // A configuration keeps every byte of what it had, wherever its rules stand.
 func TestRulesArePutIntoAFileWithoutTouchingTheRest(t *testing.T) {
 	t.Parallel()

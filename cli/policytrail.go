@@ -53,6 +53,7 @@ type auditLine struct {
 	Shape       json.RawMessage `json:"shape"`
 	SudoAsLogin string          `json:"sudo_as_login"`
 	Count       int             `json:"count"`
+	LastID      string          `json:"last_id"`
 }
 
 // readAuditLine reads one record.
@@ -275,11 +276,27 @@ func isRequestID(s string) bool {
 	return s[0] >= '0' && s[0] <= '7'
 }
 
+// asks says whether a record tells what was asked with a request id: by itself, or
+// as the last of the refusals that are like the first of a repeat.
+func (l *auditLine) asks(id string) bool {
+	switch l.Ev { //nolint:exhaustive // the others tell nothing of it
+	case audit.Intent, audit.RefusedCall:
+	case audit.Repeat:
+		if len(l.Shape) == 0 { // of several kinds together
+			return false
+		}
+		l.ID = l.LastID
+	default:
+		return false
+	}
+	return strings.HasPrefix(l.ID, id)
+}
+
 // find looks a request id up. Of a call's records the one that says what was
 // asked is meant.
 func (t *trailReader) find(paths []string, id string) (*auditLine, error) {
 	id = strings.ToUpper(id)
-	want := []byte(`"id":"` + id)
+	want := []byte(`id":"` + id) // also the last_id of a repeat
 	var found *auditLine
 	for _, path := range paths {
 		err := t.file(path, func(line []byte) error {
@@ -291,7 +308,7 @@ func (t *trailReader) find(paths []string, id string) (*auditLine, error) {
 				return err
 			}
 			switch {
-			case !strings.HasPrefix(l.ID, id) || l.Ev != audit.Intent && l.Ev != audit.RefusedCall:
+			case !l.asks(id):
 			case found != nil && found.ID != l.ID:
 				return fmt.Errorf("%s begins several request ids, such as %s and %s; give more of it", id, found.ID, l.ID)
 			case l.ID == id:
