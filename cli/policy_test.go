@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
@@ -228,6 +229,75 @@ func TestTheLastOfSeveralRefusalsIsFound(t *testing.T) {
 	for _, n := range []int{2, 5} { // 2 is only counted; 5 is the last of several kinds
 		if code, out, errs := run(t, "policy", "explain", "-c", cfg, id(n)); code != 2 || !strings.Contains(errs, "no record of "+id(n)) {
 			t.Errorf("%d: %d %s%s", n, code, out, errs)
+		}
+	}
+}
+
+// What a caller wrote into its call is told in one line that no terminal acts on,
+// and is never a line that looks learnt.
+func TestWhatCallersWroteIsNotPrintedAsItIs(t *testing.T) {
+	t.Parallel()
+	cfg := put(t, "stagedoor.yaml", strings.Replace(observed, "mode: observe", "allow: [{read: Shot}]", 1))
+	for _, login := range []string{"anna]\n- update: \"*\" # 4 032\n- delete: \"*\"\n#\x1b[2J", "anna, *", "*", "a\u202eb"} {
+		quoted, err := json.Marshal(login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := `,"decision":"refuse","reason":"sudo","rule":"\u001b[2Jx","sudo_as_login":` + string(quoted)
+		c := readCode("Shot")
+		c.SudoAsLogin = "x" // a record says that there is one, not which
+		line := record(t, 1, "22", "comp", "refused", more, c)
+		log := put(t, "audit.jsonl", line)
+		for _, args := range [][]string{{"learn", "comp", "--from", log}, {"replay", "--from", log}, {"explain", line}} {
+			_, out, errs := run(t, append([]string{"policy", "-c", cfg}, args...)...)
+			if strings.ContainsFunc(out+errs, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+				t.Errorf("%q: %q %q", args[0], out, errs)
+			}
+			for l := range strings.Lines(out) {
+				if strings.HasPrefix(l, "- ") || args[0] == "learn" && strings.Contains(l, "[") && !strings.Contains(l, "[code]") {
+					t.Errorf("%s of %q: %s", args[0], login, l)
+				}
+			}
+			if out == "" {
+				t.Errorf("%s of %q says nothing: %s", args[0], login, errs)
+			}
+		}
+	}
+	log := put(t, "audit.jsonl", record(t, 1, "22", "comp", "refused", `,"reason":"sudo","sudo_as_login":"anna"`, readCode("Shot")))
+	if _, out, errs := run(t, "policy", "learn", "comp", "-c", cfg, "--from", log); !strings.Contains(out, "sudo_as_login: [anna]") {
+		t.Errorf("a plain login is not offered: %s%s", out, errs)
+	}
+}
+
+// A link to what no type is written like is given by all links alone: nobody asked
+// for those.
+func TestALinkThatOnlyAllLinksGiveIsNotLearnt(t *testing.T) {
+	t.Parallel()
+	cfg := put(t, "stagedoor.yaml", observed)
+	c := &flow.Call{
+		Kind: flow.KindRPC, Method: "update", Group: flow.GroupUpdate, Type: "Note", Writes: true,
+		Touches: []flow.Touch{{Type: "Note", Field: "note_links", Use: flow.UseWrite}, {Type: "foo", Use: flow.UseLink}},
+	}
+	text := ""
+	for n, day := range []string{"20", "21", "22"} {
+		text += record(t, n, day, "comp", "intent", `,"decision":"allow","observed":"no_rule"`, c)
+	}
+	code, out, errs := run(t, "policy", "learn", "comp", "-c", cfg, "--from", put(t, "audit.jsonl", text))
+	if code != 0 || strings.Contains(out, "\n- ") || !strings.Contains(out, "only all links give it") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
+
+// A record whose shape is of another version is told, and ends nothing.
+func TestAShapeThatCantBeReadIsCounted(t *testing.T) {
+	t.Parallel()
+	cfg := put(t, "stagedoor.yaml", observed)
+	strange := strings.Replace(record(t, 8, "22", "comp", "intent", "", readCode("Shot")), `"read"`, `"of_next_year"`, 1)
+	log := put(t, "audit.jsonl", aTrail(t)+strange)
+	for _, args := range [][]string{{"learn", "comp"}, {"replay"}} {
+		code, out, errs := run(t, append([]string{"policy", "-c", cfg, "--from", log}, args...)...)
+		if code != 0 || errs != "" || !strings.Contains(out, "not looked at: 1 call with a shape that this stagedoor can't read") {
+			t.Errorf("%s: %d %s%s", args[0], code, out, errs)
 		}
 	}
 }

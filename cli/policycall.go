@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -227,11 +228,14 @@ func (l *auditLine) asked() (*asked, error) {
 	return &asked{query: q, record: l, cut: cut}, nil
 }
 
+// errShape is call's error for a shape that can't be read.
+var errShape = errors.New("the shape")
+
 // call reads the record's shape.
 func (l *auditLine) call() (c *flow.Call, cut bool, err error) {
 	shape, cut, err := flow.ReadShape(bytes.Clone(l.Shape))
 	if err != nil {
-		return nil, false, fmt.Errorf("the shape of %s: %w", l.ID, err)
+		return nil, false, fmt.Errorf("%w of %s: %w", errShape, cmp.Or(l.ID, l.LastID), err)
 	}
 	shape.SudoAsLogin = l.SudoAsLogin
 	return &shape, cut, nil

@@ -157,7 +157,7 @@ func (x *explanation) text() string {
 	}
 	call := callWords(x.a.query.Call)
 	if login := x.a.query.Call.SudoAsLogin; login != "" {
-		call += "   sudo_as_login " + login
+		call += "   sudo_as_login " + printable(login)
 	}
 	line("call", call)
 	if x.r.depends != "" {

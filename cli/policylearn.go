@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"stagedoor/flow"
 	"stagedoor/policy"
 )
 
@@ -163,11 +164,27 @@ func unlearnable(s *bookScript, k *tallied) string {
 	case k.reason == policy.SecretField:
 		return "reaches a credential field; never granted"
 	case k.sudo != "" && k.reason == policy.Sudo:
-		return "acts as another login; grant it with sudo_as_login: [" + k.sudo + "]"
+		if !isPlainLogin(k.sudo) {
+			return "acts as another login, which is written like none: see policy explain"
+		}
+		return "acts as another login; grant it with sudo_as_login: [" + policy.YAMLWord(k.sudo) + "]"
 	case k.reason == policy.Denied:
 		return "a deny rule of " + s.Name + " forbids it"
 	}
 	return ""
+}
+
+// isPlainLogin says whether a login may stand in a rule as it is: what a caller
+// sends as one may be anything, such as a pattern for all logins.
+func isPlainLogin(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || !(c >= '0' && c <= '9' || strings.IndexByte("._-@", c) >= 0)) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // note counts a need of a kind of call.
@@ -203,6 +220,8 @@ func (l *lesson) leftOut(n *needed) string {
 		return "no rule can allow it"
 	case n.NeedsNaming():
 		return "never granted by learning"
+	case n.Verb == "link" && !flow.IsTypeName(n.Type):
+		return n.when(l.t) + ": to what is written like no type, and only all links give it"
 	case n.calls < l.minCalls:
 		return n.when(l.t) + ": too rare"
 	case (n.Verb == "delete" || n.Verb == "schema_field_delete") && (n.calls < minDeletes || len(n.days) < minDeleteDays):

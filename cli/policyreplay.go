@@ -160,7 +160,7 @@ func (c *commands) tellReplay(t *tally, all []*replayed) {
 	}
 	switch {
 	case same == len(all):
-		c.printf("%s of %s: unchanged\n", many(t.calls-t.blind, "call"), many(len(all), "script"))
+		c.printf("%s of %s: unchanged\n", many(t.calls-t.blind-t.strange, "call"), many(len(all), "script"))
 	case same > 0:
 		c.printf("all others: unchanged\n")
 	}

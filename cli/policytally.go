@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -55,6 +56,9 @@ type tally struct {
 	// blind counts calls without a shape: older than shapes, or folded together
 	// with others.
 	blind int
+	// strange counts calls whose shape can't be read: of a later version, or of
+	// nobody's.
+	strange int
 	// other counts refusals that no rule decided: limits, keys, what could not
 	// be read.
 	other int
@@ -138,7 +142,11 @@ func (t *tally) add(l *auditLine) error {
 		return nil
 	}
 	k, err := t.kind(key, l)
-	if err != nil {
+	switch {
+	case errors.Is(err, errShape):
+		t.strange += n
+		return nil
+	case err != nil:
 		return err
 	}
 	k.calls += n
@@ -220,6 +228,9 @@ func (t *tally) unseen() string {
 	var out []string
 	if t.blind > 0 {
 		out = append(out, many(t.blind, "call")+" without a shape in the record")
+	}
+	if t.strange > 0 {
+		out = append(out, many(t.strange, "call")+" with a shape that this stagedoor can't read")
 	}
 	if t.other > 0 {
 		out = append(out, many(t.other, "call")+" refused for what no rule decides")

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -65,7 +66,29 @@ func readAuditLine(text []byte) (*auditLine, error) {
 	if l.V != audit.Version {
 		return nil, fmt.Errorf("the record is of version %d of the format; this stagedoor knows %d", l.V, audit.Version)
 	}
+	l.clean()
 	return &l, nil
+}
+
+// clean makes every text of a record one line that a terminal acts on nowhere:
+// what a caller wrote is printed among rules that are for pasting. The shape holds
+// identifiers alone.
+func (l *auditLine) clean() {
+	for _, s := range []*string{
+		&l.ID, &l.LastID, &l.Listener, &l.Caller, &l.Script, &l.Method, &l.Rule, &l.Reason, &l.Observed, &l.SudoAsLogin,
+	} {
+		*s = printable(*s)
+	}
+}
+
+// printable puts U+FFFD for each character that is none to be seen.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // trail are the logs that are named, or the configuration's own.
