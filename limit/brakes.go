@@ -186,7 +186,7 @@ func (s *Brakes) put(all []Brake, kept map[brakeName]*brake) {
 		on[k] = b
 	}
 	for k, b := range old {
-		if on[k] != b {
+		if now := on[k]; now != b && (now == nil || now.l != b.l) { // it may have been given again
 			b.l.Update(Options{})
 		}
 	}

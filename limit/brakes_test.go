@@ -305,6 +305,10 @@ func TestBrakesThatShareTheirBudgets(t *testing.T) {
 	if err := brakes.Set(slow); err != nil || asked != 1 {
 		t.Errorf("%v, asked %d times", err, asked)
 	}
+	brakes.Share(func(string, string) limit.BrakeBudget { return shared })
+	if err := take(); err == nil {
+		t.Error("a budget that was given again lost its rate")
+	}
 	brakes.Share(nil)
 	if err := take(); err != nil {
 		t.Errorf("a budget of its own: %v", err)
