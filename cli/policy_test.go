@@ -508,6 +508,32 @@ func TestAScriptThatActsAsItsCallerIsExplainedForAnybody(t *testing.T) {
 	}
 }
 
+// Several verbs may stand in one item: what is told is the rule that decided, and
+// that no glob covers what has to be named.
+func TestTheRuleThatDecidedIsTheOneThatIsTold(t *testing.T) {
+	t.Parallel()
+	cfg := put(t, "stagedoor.yaml", head+`scripts:
+  comp:
+    file: /etc/key.json
+    allow:
+      - {read: "*", create: "*", update: ["*", "HumanUser*"]}
+    deny:
+      - {create: Note, update: Note}
+`)
+	call := func(method, typ, field string) string {
+		return fmt.Sprintf(`{"method_name":%q,"params":[{"script_name":"comp","script_key":"x"},{"type":%q,"id":1,"fields":[{"field_name":%q,"value":"a"}]}]}`, method, typ, field)
+	}
+	for call, want := range map[string]string{
+		call("update", "Shot", "code"):           `stagedoor.yaml:9  - update: ["*", HumanUser*]`,
+		call("update", "Note", "subject"):        `stagedoor.yaml:11  - update: Note`,
+		call("update", "HumanUser", "firstname"): `update has *, HumanUser*; not HumanUser, which has to be named`,
+	} {
+		if _, out, errs := run(t, "policy", "explain", "-c", cfg, call); !strings.Contains(out, want+"\n") {
+			t.Errorf("%q is not in\n%s%s", want, out, errs)
+		}
+	}
+}
+
 // What two rule sets give is different for some need exactly where diff says so.
 func TestDiffIsEmptyWhereNothingChanges(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,7 +229,7 @@ func (x *explanation) decided() string {
 	}
 	switch v.Reason {
 	case "":
-		if r, ok := x.s.rule(v.Rule); ok {
+		if r, ok := x.rule(); ok {
 			return place + "  - " + ruleWords(r)
 		}
 		return ruleWord(place)
@@ -243,10 +244,28 @@ func (x *explanation) decided() string {
 	case policy.Denied, policy.Project, policy.Rows, policy.Batch, policy.Unmet:
 	}
 	out := place + "  " + reasonWords(v.Reason)
-	if r, ok := x.s.rule(v.Rule); ok {
+	if r, ok := x.rule(); ok {
 		out = place + "  - " + ruleWords(r) + "\n" + reasonWords(v.Reason) + ": may not " + v.What
 	}
 	return out
+}
+
+// rule is the one that decided. The verbs of one item are rules at one place; of
+// those it is the first that gives, or forbids, something that the call needs.
+func (x *explanation) rule() (*policy.Rule, bool) {
+	first, ok := x.s.rule(x.r.Rule)
+	needs := x.s.policy.Needs(x.a.query.Call)
+	for i := range x.s.Deny {
+		if r := &x.s.Deny[i]; r.Where() == x.r.Rule && slices.ContainsFunc(needs, func(n policy.Need) bool { return forbids(r, n) }) {
+			return r, true
+		}
+	}
+	for i := range x.s.Allow {
+		if r := &x.s.Allow[i]; r.Where() == x.r.Rule && slices.ContainsFunc(needs, func(n policy.Need) bool { return gives([]policy.Rule{*r}, n) }) {
+			return r, true
+		}
+	}
+	return first, ok
 }
 
 func reasonWords(r policy.Reason) string {

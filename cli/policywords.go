@@ -131,6 +131,8 @@ func whyNot(s *bookScript, n policy.Need) string {
 		return n.Verb + " " + n.Type + " has " + list(fields) + "; not " + fieldName(n.Field)
 	case slices.Contains(types, n.Type) && n.NeedsNaming():
 		return n.Verb + " " + n.Type + " alone does not cover " + fieldName(n.Field) + ", which has to be named"
+	case len(types) > 0 && n.NeedsNaming():
+		return n.Verb + " has " + list(types) + "; not " + n.Type + ", which has to be named"
 	case len(types) > 0:
 		return n.Verb + " has " + list(types) + "; not " + n.Type
 	}
