@@ -68,23 +68,23 @@ func setOf(ids []int64) []int64 {
 	return slices.Compact(out)
 }
 
-// ignoresFilters says whether a filter of a type shows nothing: the site is
+// IgnoresFilters says whether a filter of a type shows nothing: the site is
 // known to take filters on these and to answer everything (flow-protocol §2.4).
 // Which of their fields are concerned is not known for sure.
-func ignoresFilters(typ string) bool {
+func IgnoresFilters(typ string) bool {
 	return strings.EqualFold(typ, "EventLogEntry") || strings.EqualFold(typ, "PageSetting")
 }
 
-// liesInProject says whether each record of a type lies in one project, so that
-// a list of projects narrows a search in it.
-func liesInProject(typ string) bool {
+// LiesInProject says whether each record of a type lies in one project, and the
+// site honours filters on it, so that a list of projects narrows a search in it.
+func LiesInProject(typ string) bool {
 	switch typ {
 	case "Asset", "Booking", "Cut", "Delivery", "Element", "Episode", "Level", "Milestone", "Note", "Phase", "Playlist",
 		"PublishedFile", "Scene", "Sequence", "Shot", "Task", "Ticket", "TimeLog", "Version":
 		return true
 	}
 	digits, custom := strings.CutPrefix(typ, "CustomEntity")
-	return custom && len(digits) == 2 && strings.Trim(digits, "0123456789") == ""
+	return custom && len(digits) >= 2 && len(digits) <= 3 && strings.Trim(digits, "0123456789") == ""
 }
 
 // condition is one condition of a filter, as far as it can tell of projects. The
@@ -308,7 +308,7 @@ func projectValue(v jsontext.Value) (id int64, ok bool) {
 // nil where that isn't said.
 func stated(typ string, n *filterNode) []int64 {
 	switch {
-	case !n.group || ignoresFilters(typ):
+	case !n.group || IgnoresFilters(typ):
 		return nil
 	case typ == projectType:
 		return n.ids
@@ -357,7 +357,7 @@ func (r *request) readFacts() {
 		}
 	default:
 		c.Projects = stated(c.Type, &r.filter)
-		if r.filter.group && len(r.filter.ids) == 1 && !ignoresFilters(c.Type) {
+		if r.filter.group && len(r.filter.ids) == 1 && !IgnoresFilters(c.Type) {
 			c.isAbout(c.Type, r.filter.ids[0])
 		}
 	}
@@ -384,7 +384,7 @@ type textSearch struct {
 func (s *textSearch) of(typ string, n *filterNode) {
 	first := s.types == 0
 	s.types++
-	s.narrowed = (first || s.narrowed) && liesInProject(typ)
+	s.narrowed = (first || s.narrowed) && LiesInProject(typ)
 	ids := stated(typ, n)
 	if s.said = (first || s.said) && ids != nil && len(s.own) <= MaxStated; s.said {
 		s.own = append(s.own, ids...)

@@ -335,7 +335,7 @@ const projectType = "Project"
 
 // takesFilter says whether a filter may be added to a call.
 func takesFilter(c *flow.Call) bool {
-	return isQuery(c) && c.ID == 0 && Filterable(c.Type) // by id in its path, it has no filters
+	return isQuery(c) && c.ID == 0 && flow.LiesInProject(c.Type) // by id in its path, it has no filters
 }
 
 // isQuery says whether a call asks for the records that its filters leave.
@@ -346,7 +346,7 @@ func isQuery(c *flow.Call) bool {
 // shown is where the call itself shows that its records lie. A project is its
 // own.
 func (s *Script) shown(c *flow.Call) (at mask, known bool) {
-	if isQuery(c) && len(c.Records) == 0 && ignoresFilters(c.Type) {
+	if isQuery(c) && len(c.Records) == 0 && flow.IgnoresFilters(c.Type) {
 		return mask{}, false
 	}
 	if len(c.Projects) > 0 {

@@ -105,23 +105,3 @@ func (n Need) NeedsNaming() bool {
 	}
 	return true
 }
-
-// Filterable says whether a filter on the project may be added to reads of a
-// type: the records of those listed have a project, and the site honours filters
-// on it. It ignores some on EventLogEntry and PageSetting.
-func Filterable(typ string) bool {
-	switch typ {
-	case "Asset", "Shot", "Sequence", "Episode", "Scene", "Level", "Version", "Task", "Note", "Playlist",
-		"PublishedFile", "TimeLog", "Delivery", "Ticket", "Cut", "Element", "Booking", "Milestone", "Phase":
-		return true
-	}
-	digits, ok := strings.CutPrefix(typ, "CustomEntity")
-	return ok && len(digits) >= 2 && len(digits) <= 3 && strings.Trim(digits, "0123456789") == ""
-}
-
-// ignoresFilters says whether the site may answer a filtered read of the type
-// with records that the filter excludes (flow-protocol §2.4): no filter of a
-// call shows anything about them.
-func ignoresFilters(typ string) bool {
-	return strings.EqualFold(typ, "EventLogEntry") || strings.EqualFold(typ, "PageSetting")
-}

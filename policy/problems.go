@@ -133,7 +133,7 @@ func (r *Rule) unshown(t Target) string {
 	switch {
 	case r.Verb == downloadVerb && isWord(r.Verb, t.Type):
 		return t.Type + " of the site lie in no project: this rule can never match"
-	case r.Verb == readVerb && !r.Projects.Lookup && ignoresFilters(t.Type):
+	case r.Verb == readVerb && !r.Projects.Lookup && flow.IgnoresFilters(t.Type):
 		return "the site ignores filters on " + t.Type + ", so no read of it shows its project: this rule can never match"
 	}
 	return ""

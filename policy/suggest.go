@@ -120,7 +120,7 @@ func (o *options) of(verb string) string {
 // this is not all of it.
 func suggest(needs []Need, o options, more bool) string {
 	var lines []line
-	if len(o.projects) > 0 && !o.lookup && slices.ContainsFunc(needs, func(n Need) bool { return n.Verb == readVerb && ignoresFilters(n.Type) }) {
+	if len(o.projects) > 0 && !o.lookup && slices.ContainsFunc(needs, func(n Need) bool { return n.Verb == readVerb && flow.IgnoresFilters(n.Type) }) {
 		o.projects, o.comment = nil, everyProject // there, nothing shows it
 	}
 	verbs, byVerb := sorted(needs)

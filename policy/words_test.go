@@ -299,7 +299,7 @@ func TestFilterableTypesHaveProjects(t *testing.T) {
 		"Project": false, "HumanUser": false, "CustomEntity": false, "CustomEntityX1": false, "CustomNonProjectEntity01": false, "shot": false, "": false,
 		"CustomEntity01_sg_a_Connection": false,
 	} {
-		if policy.Filterable(typ) != want {
+		if flow.LiesInProject(typ) != want {
 			t.Errorf("%s: %v", typ, !want)
 		}
 	}
