@@ -127,8 +127,8 @@ func keyOf(e *Event) refusal {
 func askedOf(e *Event) (out [hashLen]byte) {
 	h := sha256.New()
 	for _, part := range [...]string{clip(e.Rule), clip(e.AllowWith), string(e.Shape)} {
-		h.Write([]byte(part)) //nolint:errcheck,revive // it never fails
-		h.Write([]byte{0})    //nolint:errcheck,revive // it never fails
+		h.Write([]byte(part))
+		h.Write([]byte{0})
 	}
 	copy(out[:], h.Sum(nil))
 	return out

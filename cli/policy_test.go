@@ -113,10 +113,10 @@ func bring(needs []policy.Need, o policy.Need) bool {
 }
 
 // record is one line of an audit log.
-func record(t *testing.T, n int, day, script, ev, more string, c *flow.Call) string {
+func record(t *testing.T, n int, day, ev, more string, c *flow.Call) string {
 	t.Helper()
-	return fmt.Sprintf(`{"v":1,"seq":%d,"prev":"","t":"2026-11-%sT10:00:00.000Z","ev":%q,"id":"01KB2M7Q%018d","listener":"l","caller":"c","script":%q%s,"shape":%s}`+"\n",
-		n, day, ev, n, script, more, flow.AppendShape(nil, c))
+	return fmt.Sprintf(`{"v":1,"seq":%d,"prev":"","t":"2026-11-%sT10:00:00.000Z","ev":%q,"id":"01KB2M7Q%018d","listener":"l","caller":"c","script":"comp"%s,"shape":%s}`+"\n",
+		n, day, ev, n, more, flow.AppendShape(nil, c))
 }
 
 func readCode(typ string) *flow.Call {
@@ -130,10 +130,10 @@ func aTrail(t *testing.T) string {
 	for _, day := range []string{"20", "21", "22"} {
 		for range 2 {
 			n++
-			text += record(t, n, day, "comp", "intent", `,"decision":"allow","observed":"no_rule"`, readCode("Shot"))
+			text += record(t, n, day, "intent", `,"decision":"allow","observed":"no_rule"`, readCode("Shot"))
 		}
 	}
-	text += record(t, n+1, "22", "comp", "refused", `,"decision":"refuse","reason":"no_rule"`, readCode("Shot"))
+	text += record(t, n+1, "22", "refused", `,"decision":"refuse","reason":"no_rule"`, readCode("Shot"))
 	return text + `{"v":1,"seq":9,"prev":"","t":"2026-11-22T11:00:00.000Z","ev":"stop"}` + "\n"
 }
 
@@ -185,7 +185,7 @@ func TestARequestIDIsFoundInRotatedLogs(t *testing.T) {
 	log := filepath.Join(dir, "audit.jsonl")
 	cfg := put(t, filepath.Join(dir, "stagedoor.yaml"), observed+"audit: {file: "+log+"}\n")
 	one := func(n int, typ string) string {
-		return record(t, n, "22", "comp", "refused", `,"decision":"refuse","reason":"no_rule"`, readCode(typ))
+		return record(t, n, "22", "refused", `,"decision":"refuse","reason":"no_rule"`, readCode(typ))
 	}
 	put(t, log, one(1, "Shot"))
 	put(t, log+".1", one(2, "Asset"))
@@ -216,7 +216,7 @@ func TestTheLastOfSeveralRefusalsIsFound(t *testing.T) {
 	cfg := put(t, filepath.Join(dir, "stagedoor.yaml"), observed+"audit: {file: "+log+"}\n")
 	const refused = `,"decision":"refuse","reason":"no_rule"`
 	id := func(n int) string { return fmt.Sprintf("01KB2M7Q%018d", n) }
-	put(t, log, record(t, 1, "22", "comp", "refused", refused, readCode("Shot"))+
+	put(t, log, record(t, 1, "22", "refused", refused, readCode("Shot"))+
 		fmt.Sprintf(`{"v":1,"seq":2,"prev":"","t":"2026-11-22T10:00:10.000Z","ev":"repeat","listener":"l","caller":"c","script":"comp"%s,"shape":%s,"count":2,"first_id":%q,"last_id":%q}`+"\n",
 			refused, flow.AppendShape(nil, readCode("Shot")), id(1), id(3))+
 		fmt.Sprintf(`{"v":1,"seq":3,"prev":"","t":"2026-11-22T10:00:10.000Z","ev":"repeat","script":"comp"%s,"count":2,"first_id":%q,"last_id":%q}`+"\n", refused, id(4), id(5)))
@@ -246,7 +246,7 @@ func TestWhatCallersWroteIsNotPrintedAsItIs(t *testing.T) {
 		more := `,"decision":"refuse","reason":"sudo","rule":"\u001b[2Jx","sudo_as_login":` + string(quoted)
 		c := readCode("Shot")
 		c.SudoAsLogin = "x" // a record says that there is one, not which
-		line := record(t, 1, "22", "comp", "refused", more, c)
+		line := record(t, 1, "22", "refused", more, c)
 		log := put(t, "audit.jsonl", line)
 		for _, args := range [][]string{{"learn", "comp", "--from", log}, {"replay", "--from", log}, {"explain", line}} {
 			_, out, errs := run(t, append([]string{"policy", "-c", cfg}, args...)...)
@@ -263,7 +263,7 @@ func TestWhatCallersWroteIsNotPrintedAsItIs(t *testing.T) {
 			}
 		}
 	}
-	log := put(t, "audit.jsonl", record(t, 1, "22", "comp", "refused", `,"reason":"sudo","sudo_as_login":"anna"`, readCode("Shot")))
+	log := put(t, "audit.jsonl", record(t, 1, "22", "refused", `,"reason":"sudo","sudo_as_login":"anna"`, readCode("Shot")))
 	if _, out, errs := run(t, "policy", "learn", "comp", "-c", cfg, "--from", log); !strings.Contains(out, "sudo_as_login: [anna]") {
 		t.Errorf("a plain login is not offered: %s%s", out, errs)
 	}
@@ -280,7 +280,7 @@ func TestALinkThatOnlyAllLinksGiveIsNotLearnt(t *testing.T) {
 	}
 	text := ""
 	for n, day := range []string{"20", "21", "22"} {
-		text += record(t, n, day, "comp", "intent", `,"decision":"allow","observed":"no_rule"`, c)
+		text += record(t, n, day, "intent", `,"decision":"allow","observed":"no_rule"`, c)
 	}
 	code, out, errs := run(t, "policy", "learn", "comp", "-c", cfg, "--from", put(t, "audit.jsonl", text))
 	if code != 0 || strings.Contains(out, "\n- ") || !strings.Contains(out, "only all links give it") {
@@ -292,7 +292,7 @@ func TestALinkThatOnlyAllLinksGiveIsNotLearnt(t *testing.T) {
 func TestAShapeThatCantBeReadIsCounted(t *testing.T) {
 	t.Parallel()
 	cfg := put(t, "stagedoor.yaml", observed)
-	strange := strings.Replace(record(t, 8, "22", "comp", "intent", "", readCode("Shot")), `"read"`, `"of_next_year"`, 1)
+	strange := strings.Replace(record(t, 8, "22", "intent", "", readCode("Shot")), `"read"`, `"of_next_year"`, 1)
 	log := put(t, "audit.jsonl", aTrail(t)+strange)
 	for _, args := range [][]string{{"learn", "comp"}, {"replay"}} {
 		code, out, errs := run(t, append([]string{"policy", "-c", cfg, "--from", log}, args...)...)

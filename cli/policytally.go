@@ -130,13 +130,7 @@ func (t *tally) add(l *auditLine) error {
 	case l.Observed != "":
 		key.was, key.reason = wordObserved, policy.Reason(l.Observed)
 	}
-	day := l.T.Unix() / int64(24*time.Hour/time.Second)
-	t.calls += n
-	t.days[day] = struct{}{}
-	t.first, t.last = earlier(t.first, l.T), later(t.last, l.T)
-	if len(t.callers) < maxCallers {
-		t.callers[l.Caller] = struct{}{}
-	}
+	day := t.note(l, n)
 	if len(l.Shape) == 0 {
 		t.blind += n
 		return nil
@@ -156,6 +150,18 @@ func (t *tally) add(l *auditLine) error {
 	}
 	k.first, k.last = earlier(k.first, l.T), later(k.last, l.T)
 	return nil
+}
+
+// note counts n calls, whatever they were, and returns their day.
+func (t *tally) note(l *auditLine, n int) (day int64) {
+	day = l.T.Unix() / int64(24*time.Hour/time.Second)
+	t.calls += n
+	t.days[day] = struct{}{}
+	t.first, t.last = earlier(t.first, l.T), later(t.last, l.T)
+	if len(t.callers) < maxCallers {
+		t.callers[l.Caller] = struct{}{}
+	}
+	return day
 }
 
 // kind finds a kind of call, or begins it.
