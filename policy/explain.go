@@ -24,6 +24,22 @@ type refusal struct {
 	at    mask
 	known bool
 	lies  []int64
+	// what is not given in each way everywhere, and where the first of it is that is
+	// confined; where all that is refused lies, as far as it is shown.
+	confined []confinedNeed
+	in       mask
+	shown    []int64
+	hidden   bool // not all of it is
+	filter   bool // a filter may be added
+	lookup   bool // what is hidden may be looked up
+}
+
+// confinedNeed is one that is given in some projects only, or looked up or
+// filtered for in some only.
+type confinedNeed struct {
+	Need
+
+	at reach
 }
 
 // lacks are the needs that are missing for one reason, and what says so of the
@@ -55,7 +71,7 @@ func (l *lacks) add(n Need) (first bool) {
 
 // refused looks at a refused call again, for what is missing.
 func (d *decision) refused() Verdict {
-	d.why = &refusal{}
+	d.why = &refusal{lookup: true}
 	if d.whole.Group != flow.GroupBatch { // just decided
 		d.lacking(d.whole)
 	} else {
@@ -93,19 +109,50 @@ func (d *decision) lacking(c *flow.Call) {
 		w.at.or(&into)
 	}
 	w.lies = d.lies()
+	w.place(d.s, c)
+	w.filter = c == d.whole && takesFilter(c)
 	d.phase = explaining
 	d.ask(c)
+}
+
+// place takes note of where a refused part shows that its records lie, and are
+// moved to.
+func (w *refusal) place(s *Script, c *flow.Call) {
+	ids := slices.Concat(c.Projects, c.Into)
+	if len(c.Projects) == 0 {
+		for _, r := range c.Records {
+			if r.Type == projectType {
+				ids = append(ids, r.ID)
+			}
+		}
+	}
+	for _, id := range ids {
+		if len(w.shown) < maxLacks && !slices.Contains(w.shown, id) {
+			w.shown = append(w.shown, id)
+		}
+	}
+	if _, known := s.shown(c); !known || c.IntoOther {
+		w.hidden = true
+		w.lookup = w.lookup && len(c.Records) > 0 && !c.IntoOther && !slices.ContainsFunc(c.Records, func(r flow.Record) bool { return r.Type == projectType })
+	}
 }
 
 // explain says for one need of a refused part whether it is missing, and why.
 func (d *decision) explain(n need) {
 	w := d.why
-	met := d.meets(n).all
+	at := d.meets(n)
+	met := at.all
 	d.blind = true
 	ruled := d.meets(n).all // were it not for conditions and bounds
 	given := d.ruled(n)     // were it not for deny rules either
 	d.blind = false
 
+	if all := d.s.everywhere; !ruled.empty() && (ruled != all || at.filter != all || at.lookup != all) && len(w.confined) < maxLacks {
+		if w.in.empty() && ruled != all {
+			w.in = ruled
+		}
+		w.confined = append(w.confined, confinedNeed{n.Need, at})
+	}
 	bad := d.s.everywhere
 	if w.known {
 		bad = w.at
@@ -298,9 +345,64 @@ func (d *decision) toldNoRule(l *lacks) Verdict {
 		v.What += "; " + r.Where() + " denies " + it
 	}
 	if !l.carved {
-		v.Suggest = suggest(l.needs, options{}, l.more)
+		needs, o := d.narrowed(l.needs)
+		v.Suggest = suggest(needs, o, l.more)
 	}
 	return v
+}
+
+// narrowed are the needs that no rule gives, and the options of a rule that gives
+// them where the rest of the call is given, if that is in some projects only.
+// What of the rest would keep the call from being allowed there is added.
+func (d *decision) narrowed(needs []Need) ([]Need, options) {
+	w := d.why
+	o := options{projects: w.shown}
+	if w.hidden {
+		o = w.within(d.s, w.in, w.shown)
+	}
+	if w.in.empty() || len(o.projects) == 0 || w.project.carved || len(w.denied.needs) > 0 {
+		return needs, options{}
+	}
+	return d.completed(needs, o), o
+}
+
+// completed adds to needs what else is not given yet as the options say.
+func (d *decision) completed(needs []Need, o options) []Need {
+	w := d.why
+	needs = slices.Clip(needs)
+	in := d.s.of(o.projects)
+	for _, c := range w.confined {
+		at := c.at.all
+		switch {
+		case o.filter:
+			at = c.at.filter
+		case o.lookup:
+			at = c.at.lookup
+		}
+		if !in.within(&at) && len(needs) < maxLacks && !slices.Contains(needs, c.Need) {
+			needs = append(needs, c.Need)
+		}
+	}
+	return needs
+}
+
+// within are the options of a rule for a call that does not show where all of it
+// lies: for what is given in m already, and the projects that it does show.
+func (w *refusal) within(s *Script, m mask, shown []int64) options {
+	ids := slices.Clip(s.list(m))
+	for _, id := range shown {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	switch {
+	case m.has(others): // everywhere but in some, which no rule says
+	case w.filter:
+		return options{projects: ids, filter: true}
+	case w.lookup:
+		return options{projects: ids, lookup: true}
+	}
+	return options{comment: everyProject + ": the call shows none"}
 }
 
 func (d *decision) toldUnmet(l *lacks) Verdict {
@@ -352,7 +454,7 @@ func (d *decision) toldProject(l *lacks) Verdict {
 		return v
 	}
 	v.Rule = l.rule.Where()
-	shown := !l.hidden
+	w, shown := d.why, !l.hidden
 	switch in := projects(d.s.list(l.in)); {
 	case l.deny && shown:
 		v.What += " in " + projects(l.lies) + ": " + v.Rule + " denies it there"
@@ -368,7 +470,8 @@ func (d *decision) toldProject(l *lacks) Verdict {
 	case shown:
 		v.Suggest = suggest(l.needs, options{projects: l.lies}, l.more)
 	default:
-		v.Suggest = suggest(l.needs, options{comment: everyProject + ": the call shows none"}, l.more)
+		o := w.within(d.s, l.in, l.lies)
+		v.Suggest = suggest(d.completed(l.needs, o), o, l.more)
 	}
 	return v
 }
@@ -412,8 +515,9 @@ func (d *decision) confinedNeeds() []Need {
 }
 
 // Outside is the refusal of a call whose record was looked up, which v allows:
-// it does not lie where c wants it.
-func (v Verdict) Outside(c Check) Verdict {
+// it lies in a project, 0 for none, where c does not want it. Suggest names that
+// project, unlike What.
+func (v Verdict) Outside(c Check, project int64) Verdict {
 	out := Verdict{Reason: Project, Rule: v.Rule, What: "reach"}
 	if len(v.needs) > 0 {
 		out.What = what(v.needs) + " of"
@@ -424,8 +528,12 @@ func (v Verdict) Outside(c Check) Verdict {
 		return out
 	}
 	out.What += ": it lies outside " + projects(c.Projects) + ", where " + v.Rule + " gives it"
-	if len(v.needs) > 0 {
-		out.Suggest = suggest(v.needs, options{comment: everyProject}, false)
+	switch {
+	case len(v.needs) == 0:
+	case project > 0:
+		out.Suggest = suggest(v.needs, options{projects: []int64{project}, lookup: true}, false)
+	default:
+		out.Suggest = suggest(v.needs, options{comment: everyProject + ": it lies in none"}, false)
 	}
 	return out
 }

@@ -159,7 +159,50 @@ func TestRefusalsSayWhy(t *testing.T) {
 			nil, say("read Shot.code,x"),
 			policy.Verdict{
 				Rule: "10", Reason: policy.Project, What: "read Shot.code: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
-				Suggest: "- read: {Shot: [code, x]} # in every project: the call shows none",
+				Suggest: "- {read: {Shot: [code, x]}, projects: {ids: [122], filter: add}}",
+			},
+		},
+		{
+			"no project, of a type whose filters are not known to hold",
+			[]string{"- {read: Group, projects: [122]}"},
+			nil, say("read Group.code"),
+			policy.Verdict{
+				Rule: "10", Reason: policy.Project, What: "read Group.code: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
+				Suggest: "- read: Group.code # in every project: the call shows none",
+			},
+		},
+		{
+			"one field less than is asked for, in a project of the rule",
+			[]string{"- {read: {Shot: [code, project]}, projects: [65]}"},
+			nil, in(say("read Shot.code,x"), 65),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "read Shot.x", Suggest: "- {read: Shot.x, projects: [65]}"},
+		},
+		{
+			"one field less, in another project",
+			[]string{"- {read: {Shot: [code, project]}, projects: [65]}"},
+			nil, in(say("read Shot.code,x"), 66),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "read Shot.x", Suggest: "- {read: {Shot: [x, code]}, projects: [66]}"},
+		},
+		{
+			"one field less, and no project",
+			[]string{"- {read: {Shot: [code, project]}, projects: {ids: [65, 66], filter: add}}"},
+			nil, say("read Shot.code,x"),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "read Shot.x", Suggest: "- {read: Shot.x, projects: {ids: [65, 66], filter: add}}"},
+		},
+		{
+			"a link more of a record that is looked up",
+			[]string{"- {update: Task, projects: {ids: [65], lookup: cached}}"},
+			nil, of(say("update Task.task_assignees=HumanUser"), flow.Record{Type: "Task", ID: 5}),
+			policy.Verdict{Rule: "9", Reason: policy.NoRule, What: "link to HumanUser", Suggest: "- {link: HumanUser, projects: {ids: [65], lookup: cached}}"},
+		},
+		{
+			"a part of a batch that shows its project, and one by id",
+			[]string{"- {update: Shot, projects: [122]}"},
+			nil,
+			batchOf(in(say("update Shot.code"), 8), of(say("update Shot.code"), flow.Record{Type: "Shot", ID: 5})),
+			policy.Verdict{
+				Rule: "10", Reason: policy.Project, What: "update Shot.code: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
+				Suggest: "- {update: Shot.code, projects: {ids: [122, 8], lookup: cached}}",
 			},
 		},
 		{
@@ -168,7 +211,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 			nil, of(say("update Version.x"), flow.Record{Type: "Version", ID: 5}),
 			policy.Verdict{
 				Rule: "10", Reason: policy.Project, What: "update Version.x: stagedoor.yaml:10 gives it in project 122, and the call does not show that it stays there",
-				Suggest: "- update: Version.x # in every project: the call shows none",
+				Suggest: "- {update: Version.x, projects: {ids: [122], lookup: cached}}",
 			},
 		},
 		{
@@ -282,14 +325,15 @@ func TestConfinement(t *testing.T) {
 		}
 	}
 	v := s.Decide(policy.Query{Call: of(sentence(t, "update Shot.x"), shot)})
-	if o := v.Outside(v.Lookup[0]); o.Allow || o.Reason != policy.Project || o.Rule != v.Rule || o.Suggest != "" || o.Lookup != nil ||
+	if o := v.Outside(v.Lookup[0], 2); o.Allow || o.Reason != policy.Project || o.Rule != v.Rule || o.Suggest != "" || o.Lookup != nil ||
 		o.What != "update Shot.x of Shot 5: it lies in projects 2 and 4, where it is denied" {
 		t.Errorf("%+v", o)
 	}
 	v = s.Decide(policy.Query{Call: of(sentence(t, "read Shot.code"), shot)})
-	if o := v.Outside(v.Lookup[0]); o.Allow || o.What != "read Shot.code of Shot 5: it lies outside projects 1 and 3, where stagedoor.yaml:10 gives it" ||
-		o.Suggest != "- read: Shot.code # in every project" {
-		t.Errorf("%+v", o)
+	for in, want := range map[int64]string{99: "- {read: Shot.code, projects: {ids: [99], lookup: cached}}", 0: "- read: Shot.code # in every project: it lies in none"} {
+		if o := v.Outside(v.Lookup[0], in); o.Allow || o.What != "read Shot.code of Shot 5: it lies outside projects 1 and 3, where stagedoor.yaml:10 gives it" || o.Suggest != want {
+			t.Errorf("%+v", o)
+		}
 	}
 }
 

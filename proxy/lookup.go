@@ -161,11 +161,21 @@ func (x *exchange) lookup() bool {
 				"check that the record is there and that the site lets "+x.scriptName+" see it")
 		case slices.Contains(c.Projects, project) == c.Except:
 			x.charge(x.cost())
-			x.verdict = x.verdict.Outside(c)
-			return x.refuseVerdict()
+			x.verdict = x.verdict.Outside(c, project)
+			return x.refuseOutside()
 		}
 	}
 	return true
+}
+
+// refuseOutside is about a record that lies elsewhere. Where, and so the rule that
+// would do, is for the audit record: the caller may not know.
+func (x *exchange) refuseOutside() bool {
+	advice := ""
+	if x.verdict.Suggest != "" {
+		advice = "to allow it: the rule that would do stands in the audit record of this request, allow_with; it names the record's project"
+	}
+	return x.refuse(Project, x.scriptName+" may not "+x.verdict.What, advice)
 }
 
 // named repeats a record of the call.

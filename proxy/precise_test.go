@@ -125,6 +125,17 @@ func TestARecordIsLookedUpWhereItsRuleWantsItInAProject(t *testing.T) {
 			t.Errorf("the refusal tells in which project Shot %d lies: %s", id, got.body)
 		}
 	}
+	for i, want := range []string{"- {update: Shot.code, projects: {ids: [145], lookup: cached}}", "- update: Shot.code # in every project: it lies in none", ""} {
+		var refusals []audit.Event
+		for _, e := range s.audit.all() {
+			if e.Kind == audit.RefusedCall {
+				refusals = append(refusals, e)
+			}
+		}
+		if len(refusals) != 3 || refusals[i].AllowWith != want || refusals[i].Rule != "t.yaml:1" {
+			t.Errorf("recorded %+v, not %s", refusals, want)
+		}
+	}
 	sent := s.received()
 	if n := len(sent); n != 5 || strings.Contains(sent[0], `"method_name":"update"`) || !strings.Contains(sent[0], key1) {
 		t.Errorf("the site saw %d calls: %q", n, sent)
@@ -420,7 +431,7 @@ func TestRefusalsSayWhichRuleAndWhatWouldDo(t *testing.T) {
 	}{
 		{proxy.NoRule, nil, nil, []string{"pub may not read Shot.code; no rule allows it. Ask #pipeline", `\n  to allow it, under scripts.pub.allow:  - read: Shot.code`}},
 		{proxy.Denied, read(func(*policy.Rule) {}), []policy.Rule{denied}, []string{"pub may not read Shot.code", "t.yaml:9", "deny rule"}},
-		{proxy.Project, read(func(r *policy.Rule) { r.Projects = &policy.Projects{IDs: []int64{122}} }), nil, []string{"pub may not read Shot", "t.yaml:1", "122", "to allow it, under scripts.pub.allow:  - read: Shot.code"}},
+		{proxy.Project, read(func(r *policy.Rule) { r.Projects = &policy.Projects{IDs: []int64{122}} }), nil, []string{"pub may not read Shot", "t.yaml:1", "122", "to allow it, under scripts.pub.allow:  - {read: Shot.code, projects: {ids: [122], filter: add}}"}},
 		{proxy.Rows, read(func(r *policy.Rule) { r.MaxRows = 50 }), nil, []string{"pub may not read Shot", "500 rows", "50", "to allow it, under scripts.pub.allow:  - {read: Shot.code, max_rows: 500}"}},
 	} {
 		t.Run(string(tt.reason), func(t *testing.T) {
