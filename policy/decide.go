@@ -110,20 +110,21 @@ func (s *Script) Decide(q Query) Verdict {
 	c := q.Call
 	switch {
 	case c.UserAuth && (c.Group == flow.GroupSession || !(q.UserCheck && s.ForwardUser)):
-		return Verdict{Reason: UserAuth, What: "use user_login and user_password"}
+		return Verdict{Reason: UserAuth, Rule: s.Where, What: "use user_login and user_password"}
 	case c.UserAuth:
 		return Verdict{Allow: true, Rule: "user_auth: forward"}
 	}
 	sudo, refused := s.actAs(&q)
 	switch {
 	case refused.Reason != "":
+		refused.Rule = s.Where
 		return refused
 	case c.Group == flow.GroupInfo: // it goes without credentials, so none may have been sent
 		return s.info()
 	case c.Group == flow.GroupSession: // answered with a handle, which gives no more than the script has
 		return Verdict{Allow: true, Rule: "handle"}
 	case sudo == "" && s.SudoCaller:
-		return Verdict{Reason: Sudo, What: "act as the caller, whose login is not known here"}
+		return Verdict{Reason: Sudo, Rule: s.Where, What: "act as the caller, whose login is not known here"}
 	case s.allow.verbs == nil: // never compiled
 		return Verdict{Reason: NoRule, Rule: s.Where, What: "make this call"}
 	case c.Group == flow.GroupBatch && len(c.Parts) == 0:
@@ -156,7 +157,7 @@ func (s *Script) actAs(q *Query) (login string, refused Verdict) {
 	case !s.SudoCaller && (asked == "" || slices.ContainsFunc(s.Sudo, func(p string) bool { return matches(p, asked) })):
 		return "", Verdict{}
 	case !s.SudoCaller:
-		return "", Verdict{Reason: Sudo, What: "act as another login"}
+		return "", Verdict{Reason: Sudo, What: "act as another login", Suggest: s.suggestSudo(asked)}
 	case asked != "" && q.Login == "":
 		return "", Verdict{Reason: Sudo, What: "act as the caller, whose login is not known here"}
 	case asked != "" && asked != q.Login:

@@ -242,6 +242,28 @@ func targets(verb string, lacks []Need) string {
 	return "{" + strings.Join(out, ", ") + "}"
 }
 
+// maxLogins is how many logins a line has that is offered.
+const maxLogins = 32
+
+// suggestSudo is the line of a script that may act as one login more; "" where the
+// login is no plain word.
+func (s *Script) suggestSudo(login string) string {
+	isPlain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.'
+	}
+	if len(login) > flow.MaxName || login == "caller" || strings.TrimFunc(login, isPlain) != "" || len(s.Sudo) >= maxLogins {
+		return ""
+	}
+	logins := slices.Clone(s.Sudo)
+	logins = append(logins, login)
+	for i, l := range logins {
+		if r := l[:min(1, len(l))]; r < "A" || strings.TrimFunc(l, isPlain) != "" || YAMLWord(l) != l { // YAML may read a number in it
+			logins[i] = strconv.Quote(l)
+		}
+	}
+	return "sudo_as_login: [" + strings.Join(logins, ", ") + "]"
+}
+
 // isUnnamed says whether no rule can name the need's type, a link to something in
 // lower case: only one for every type covers it.
 func (n Need) isUnnamed() bool {

@@ -403,6 +403,29 @@ func TestWhoActs(t *testing.T) {
 			t.Errorf("%s: %+v", login, v)
 		}
 	}
+	for _, tt := range []struct {
+		as     string
+		have   []string
+		offers string
+	}{
+		{"cleo", nil, "sudo_as_login: [cleo]"},
+		{"cleo", []string{"ann", "be*", `a"b`}, `sudo_as_login: [ann, "be*", "a\"b", cleo]`},
+		{"no", nil, `sudo_as_login: ["no"]`},
+		{"12", nil, `sudo_as_login: ["12"]`},
+		{"c*", nil, ""}, {"a]\n- x", nil, ""}, {"caller", nil, ""}, {"ann.lee_2", nil, "sudo_as_login: [ann.lee_2]"},
+	} {
+		v := act(policy.Script{Where: "f:9", Sudo: tt.have}, tt.as, "")
+		if v.Allow || v.Reason != policy.Sudo || v.Rule != "f:9" || v.Suggest != tt.offers {
+			t.Errorf("%q: %+v", tt.as, v)
+		}
+		if tt.offers == "" {
+			continue
+		}
+		c, ds := config.Parse("f", []byte("version: 1\nsite: https://acme.shotgrid.autodesk.com\nlisten: 127.0.0.1:8470\nidentity: none\nscripts:\n  tool:\n    file: /k\n    "+tt.offers+"\n    allow: [{read: Shot}]\n"))
+		if c == nil || !slices.Equal(c.Scripts[0].SudoAsLogin, append(tt.have, tt.as)) {
+			t.Errorf("%s: %s", tt.offers, config.Format(ds))
+		}
+	}
 	own := policy.Script{SudoCaller: true, Sudo: []string{"anna"}}
 	for _, tt := range []struct {
 		as, login, what string

@@ -135,10 +135,16 @@ func (x *exchange) refuseSudo() bool {
 		return x.refuseUnnamed()
 	case x.script.Policy.SudoCaller:
 		return x.refuse(Sudo, name+" may not act as "+who+"; its calls go as the caller's own login, "+shownCaller(login), "leave sudo_as_login out of the tool")
-	case who != x.call.SudoAsLogin:
-		return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", "")
 	}
-	return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", "to allow it, under scripts."+name+":  sudo_as_login: ["+who+"]")
+	advice := ""
+	switch suggest := x.verdict.Suggest; {
+	case suggest == "":
+	case len(x.script.Policy.Sudo) > 0:
+		advice = "to allow it, under scripts." + name + " in place of its sudo_as_login:  " + suggest
+	default:
+		advice = "to allow it, under scripts." + name + ":  " + suggest
+	}
+	return x.refuse(Sudo, name+" may not act as "+who+"; no sudo_as_login grants it", advice)
 }
 
 // refuseUnnamed is about a caller whose login is wanted and not known.

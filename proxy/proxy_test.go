@@ -333,7 +333,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no rule", strings.Replace(readShot, `"Shot"`, `"Task"`, 1), nil, 200, 104, proxy.NoRule, "pub may not read Task.code; no rule allows it. Ask #pipeline, with the request id "},
 		{"secret field", strings.Replace(readShot, `"code"`, `"created_by.ApiUser.salted_password"`, 1), nil, 200, 104, proxy.SecretField, "no rule can"},
-		{"sudo", `{"method_name":"read","params":[{"sudo_as_login":"eve"},{"type":"Shot"}]}`, nil, 200, 104, proxy.Sudo, "may not act as eve"},
+		{"sudo", `{"method_name":"read","params":[{"sudo_as_login":"eve"},{"type":"Shot"}]}`, nil, 200, 104, proxy.Sudo, "under scripts.pub in place of its sudo_as_login:  sudo_as_login: [joe, eve]"},
 		{"user", `{"method_name":"read","params":[{"user_login":"a","user_password":"b"},{"type":"Shot"}]}`, nil, 200, 102, proxy.UserAuth, "user_login"},
 		{"duplicate", `{"method_name":"read","method_name":"read","params":[]}`, nil, 200, 103, proxy.BadJSON, "twice"},
 		{"shape", `{"method_name":"read","params":[{},{"type":"Shot","x":1}]}`, nil, 200, 103, proxy.BadCall, "member"},
