@@ -92,7 +92,7 @@ func refusals() []refusal {
 			says: mayNot + "", advice: `use script_name and api_key="x"; for a tool that checks passwords: user_auth: forward under scripts.comp-publisher`,
 		},
 		{reason: proxy.Denied, call: `sg.find('Task', [], ['content'])`, says: mayNot + "read Task.content: stagedoor.yaml:", advice: "to allow it, take it out of that deny rule"},
-		{reason: proxy.Project, call: `sg.find('Sequence', [], ['code'])`, says: mayNot + "read Sequence", advice: toAllow + "read: Sequence.code # in every project: the call shows none"},
+		{reason: proxy.Project, call: `sg.find('Sequence', [], ['code'])`, says: mayNot + "read Sequence", advice: toAllow + "{read: Sequence.code, projects: {ids: [65], filter: add}}"},
 		{reason: proxy.Rows, call: `sg.find('Note', [], ['subject'])`, says: mayNot + "read Note", advice: toAllow + "{read: Note.subject, max_rows: 500}"},
 		{
 			reason: proxy.Batch, call: `sg.batch([{'request_type': 'update', 'entity_type': 'Note', 'entity_id': i, 'data': {'subject': 'a'}} for i in (1, 2)])`,
