@@ -147,12 +147,7 @@ func (d *decision) explain(n need) {
 	given := d.ruled(n)     // were it not for deny rules either
 	d.blind = false
 
-	if all := d.s.everywhere; !ruled.empty() && (ruled != all || at.filter != all || at.lookup != all) && len(w.confined) < maxLacks {
-		if w.in.empty() && ruled != all {
-			w.in = ruled
-		}
-		w.confined = append(w.confined, confinedNeed{n.Need, at})
-	}
+	w.confine(d.s, n, at, ruled)
 	bad := d.s.everywhere
 	if w.known {
 		bad = w.at
@@ -169,11 +164,8 @@ func (d *decision) explain(n need) {
 	default:
 		l = w.of(bad, ruled, given)
 	}
-	if r := d.denierOf(n, bad); l == &w.noRule && r != nil {
-		l.carved = true // to give it is not enough
-		if l.rule == nil {
-			l.rule, l.taken = r, n.Need
-		}
+	if l == &w.noRule {
+		l.deniedToo(d.denierOf(n, bad), n.Need)
 	}
 	l.carved = l.carved || n.how == byNothing
 	w.unseen = w.unseen || n.how == byNothing || n.NeedsNaming()
@@ -189,6 +181,30 @@ func (d *decision) explain(n need) {
 	taken := given
 	taken.without(&ruled)
 	l.carved = l.carved || taken.meets(&bad)
+}
+
+// deniedToo takes note of a deny rule, if there is one, of what no rule gives: to
+// give it is not enough.
+func (l *lacks) deniedToo(r *Rule, n Need) {
+	if r == nil {
+		return
+	}
+	l.carved = true
+	if l.rule == nil {
+		l.rule, l.taken = r, n
+	}
+}
+
+// confine takes note of a need that is not given in each way everywhere.
+func (w *refusal) confine(s *Script, n need, at reach, ruled mask) {
+	all := s.everywhere
+	if ruled.empty() || ruled == all && at.filter == all && at.lookup == all || len(w.confined) == maxLacks {
+		return
+	}
+	if w.in.empty() && ruled != all {
+		w.in = ruled
+	}
+	w.confined = append(w.confined, confinedNeed{n.Need, at})
 }
 
 // outside is everywhere but in m.

@@ -412,7 +412,10 @@ func TestWhoActs(t *testing.T) {
 		{"cleo", []string{"ann", "be*", `a"b`}, `sudo_as_login: [ann, "be*", "a\"b", cleo]`},
 		{"no", nil, `sudo_as_login: ["no"]`},
 		{"12", nil, `sudo_as_login: ["12"]`},
-		{"c*", nil, ""}, {"a]\n- x", nil, ""}, {"caller", nil, ""}, {"ann.lee_2", nil, "sudo_as_login: [ann.lee_2]"},
+		{"c*", nil, ""},
+		{"a]\n- x", nil, ""},
+		{"caller", nil, ""},
+		{"ann.lee_2", nil, "sudo_as_login: [ann.lee_2]"},
 	} {
 		v := act(policy.Script{Where: "f:9", Sudo: tt.have}, tt.as, "")
 		if v.Allow || v.Reason != policy.Sudo || v.Rule != "f:9" || v.Suggest != tt.offers {
