@@ -402,7 +402,7 @@ func TestObserveChangesNothingThatIsSent(t *testing.T) {
 			seen[fmt.Sprint(v.Allow, o.Allow, confined, strict)]++
 		}
 	}
-	if len(seen) < 6 {
+	if len(seen) < 5 || len(seen) < 6 && rounds(1000) == 1000 {
 		t.Errorf("only %v", seen)
 	}
 }
