@@ -284,8 +284,12 @@ func (t *fixture) differs(s *bookScript, r *ruling) (out []string) {
 	if t.Filter != nil && !slices.Equal([]int64(*t.Filter), r.Filter) {
 		differ("filter", "["+idsText(*t.Filter)+"]", "["+idsText(r.Filter)+"]")
 	}
-	if t.ActsAs != "" && t.ActsAs != r.Sudo {
-		differ("acts_as", t.ActsAs, orNone(r.Sudo))
+	as := r.Sudo
+	if r.Allow && as == "" {
+		as = t.SudoAsLogin // granted, so sent as it is
+	}
+	if t.ActsAs != "" && t.ActsAs != as {
+		differ("acts_as", t.ActsAs, orNone(as))
 	}
 	return out
 }

@@ -184,3 +184,18 @@ func TestFormsAreDecidedAsTheyAreRead(t *testing.T) {
 		decided(t, tt.want, s, &f.Call)
 	}
 }
+
+// TestAnObservedScriptSeesWholeAnswers: observing changes nothing of what a tool
+// gets, but for what needs naming.
+func TestAnObservedScriptSeesWholeAnswers(t *testing.T) {
+	s, c := script(t, "- read: Shot.code"), sentence(t, "read Shot.code")
+	may := func(observe bool, typ, field string) bool {
+		return s.Reader(policy.Query{Call: c, Observe: observe}).May(flow.Seen{Record: typ, Type: typ, Field: field})
+	}
+	if may(false, "Shot", "description") || !may(true, "Shot", "description") || !may(true, "Task", "content") {
+		t.Error("an observed script is shown less than without rules, or one that isn't is shown more")
+	}
+	if may(true, "EventLogEntry", "meta") || may(true, "HumanUser", "salted_password") {
+		t.Error("an observed script is shown what needs naming")
+	}
+}

@@ -36,6 +36,10 @@ func (r *Reader) May(f flow.Seen) bool {
 	if f.Record != r.d.part.Type { // the call says nothing about it
 		place = &r.d.s.everywhere
 	}
+	// Where it is observed, a script is shown what it would see without rules.
+	if n := (Need{readVerb, f.Type, f.Field}); r.observe && !n.NeedsNaming() {
+		return true
+	}
 	if !isIdentity(f.Field) {
 		return r.given(readVerb, f.Type, f.Field, place)
 	}
