@@ -154,6 +154,11 @@ func (x *exchange) take(g *limit.Grants) (at int, err error) {
 	if s := x.script; s != nil {
 		a.Lane, a.MaxHold = s.Lane, s.MaxHold
 	}
+	if held := x.share.held; held > 0 && a.MaxHold > 0 { // by the call that it waited for
+		if a.MaxHold -= held; a.MaxHold <= 0 {
+			a.MaxHold = -1
+		}
+	}
 	stages := x.stages()
 	*g, at, err = limit.TakeAll(x.r.Context(), stages[:], a)
 	return at, err

@@ -31,6 +31,7 @@ type sharing struct {
 	from    *sharedAnswer // what this call is answered with
 	writes  bool          // it is on its way, and writes
 	change  *change       // what it may change, once somebody asked
+	held    time.Duration // behind calls that were held for a limit
 }
 
 // shared answers a call whose rule lets equal reads share an answer from that of
@@ -93,7 +94,8 @@ func (g *sharing) in(x *exchange) bool {
 			return false
 		}
 		began := x.p.cfg.Now()
-		ended := waitFor(ctx, f)
+		held, ended := g.waitFor(ctx, f, x.script.MaxHold)
+		g.held += held
 		x.upstream += x.p.cfg.Now().Sub(began)
 		switch {
 		case !ended:
@@ -108,13 +110,32 @@ func (g *sharing) in(x *exchange) bool {
 	return false
 }
 
-// waitFor says whether a flight ended within ctx.
-func waitFor(ctx context.Context, f *flight) bool {
+// waitFor waits until a flight ended within ctx. While its call is held for a
+// limit, this one is as well: held is for how long, and once that is most, it
+// waits no more. A most of 0 or less is no bound here.
+func (g *sharing) waitFor(ctx context.Context, f *flight, most time.Duration) (held time.Duration, ended bool) {
+	began := time.Now()
+	var over <-chan time.Time
+	if most > 0 {
+		t := time.NewTimer(most - g.held)
+		defer t.Stop()
+		over = t.C
+	}
 	select {
 	case <-f.ended:
-		return true
+		return time.Since(began), true
+	case <-over:
+		return time.Since(began), false
 	case <-ctx.Done():
-		return false
+		return 0, false
+	case <-f.left:
+		held = time.Since(began)
+	}
+	select {
+	case <-f.ended:
+		return held, true
+	case <-ctx.Done():
+		return held, false
 	}
 }
 
@@ -210,6 +231,9 @@ func (x *exchange) leads() bool { return x.share.lead != nil }
 // leaving is called once for each call that is about to go to the site, its
 // intent written.
 func (x *exchange) leaving() {
+	if f := x.share.lead; f != nil {
+		close(f.left)
+	}
 	x.share.writes = x.call.Writes
 	x.changes(time.Time{})
 }

@@ -91,6 +91,7 @@ type flight struct {
 	rests   basis
 	began   uint64
 	waiting int
+	left    chan struct{} // closed when the call goes to the site, if it does
 	ended   chan struct{}
 
 	answer *sharedAnswer // nil for none
@@ -147,7 +148,7 @@ func (s *shares) enter(k shareKey, rests basis, x *exchange) (a *sharedAnswer, f
 	if f == nil && len(s.flights) >= maxSharedEntries {
 		return nil, nil, false
 	}
-	f = &flight{key: k, by: x.id, rests: rests, began: s.clock, ended: make(chan struct{})}
+	f = &flight{key: k, by: x.id, rests: rests, began: s.clock, left: make(chan struct{}), ended: make(chan struct{})}
 	s.flights[k] = f // in place of one that is out of date; those who wait for that keep it
 	return nil, f, true
 }

@@ -333,6 +333,35 @@ func TestABrakeHoldsSharedCallsToo(t *testing.T) {
 	}, func(_ *proxy.Config, st *proxy.State) { st.Brakes = brakes })
 }
 
+// TestMaxHoldBoundsTheWaitForACallThatIsHeld: one after another would hold each
+// call for as long as all before it.
+func TestMaxHoldBoundsTheWaitForACallThatIsHeld(t *testing.T) {
+	const most = 2 * time.Second
+	inHall(t, 0, func(h *hall) {
+		began := time.Now()
+		var pages []chan *page
+		for range 4 {
+			pages = append(pages, h.sends(schemaRead))
+		}
+		for _, p := range pages {
+			if got := <-p; got.header.Get("Stagedoor-Refused") != string(proxy.RateLimit) {
+				t.Errorf("%v %s", got.header, got.body.String())
+			}
+		}
+		if d := time.Since(began); d > most {
+			t.Errorf("held for %v", d)
+		}
+	}, func(_ *proxy.Config, st *proxy.State) {
+		l := limit.New(limit.Options{Rate: 1, Burst: 1, InFlight: 1})
+		g, err := l.Acquire(context.Background(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(g.Release)
+		st.Scripts["pub"].Limiter, st.Scripts["pub"].MaxHold = l, most
+	})
+}
+
 func TestAReloadStartsAnew(t *testing.T) {
 	inHall(t, 30, func(h *hall) {
 		h.site.atOnce()
