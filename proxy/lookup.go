@@ -210,10 +210,12 @@ func (x *exchange) projects(checks []policy.Check) (in map[flow.Record]int64, ok
 		}
 		missing[r.Type] = append(ids, r.ID)
 	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), lookupTime) // of all types together
+	defer cancel()
 	for _, typ := range types {
 		ids := missing[typ]
 		slices.Sort(ids)
-		found, err := x.locate(typ, ids)
+		found, err := x.locate(ctx, typ, ids)
 		if err != nil {
 			return nil, x.refuseLookup(flow.Record{Type: typ, ID: ids[0]}, err)
 		}
@@ -224,10 +226,11 @@ func (x *exchange) projects(checks []policy.Check) (in map[flow.Record]int64, ok
 	return in, true
 }
 
-// locate asks the site, once however many calls want to know the same.
-func (x *exchange) locate(typ string, ids []int64) (map[int64]int64, error) {
+// locate asks the site, once however many calls of a caller want to know the same:
+// what its own brake and limit say is for no other caller.
+func (x *exchange) locate(ctx context.Context, typ string, ids []int64) (map[int64]int64, error) {
 	retired := x.call.Group == flow.GroupRevive
-	key := fmt.Sprintf("%q %q %q %v %v", x.st.Origin, x.scriptName, typ, retired, ids)
+	key := fmt.Sprintf("%q %q %q %q %v %v", x.st.Origin, x.scriptName, x.caller, typ, retired, ids)
 	c := x.p.lookups.group.DoChan(key, func() (any, error) { return x.askSite(typ, ids, retired) })
 	began := x.p.cfg.Now()
 	defer func() { x.upstream += x.p.cfg.Now().Sub(began) }() // it is the site that this waits for
@@ -235,8 +238,8 @@ func (x *exchange) locate(typ string, ids []int64) (map[int64]int64, error) {
 	case r := <-c:
 		found, _ := r.Val.(map[int64]int64)
 		return found, r.Err
-	case <-x.r.Context().Done():
-		return nil, context.Cause(x.r.Context())
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }
 
