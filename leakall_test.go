@@ -201,6 +201,9 @@ func (m *manner) gossip(w http.ResponseWriter, r *http.Request, secrets []string
 	for i, s := range secrets {
 		h.Set("Link", "</a?k="+url.QueryEscape(s)+">; rel=preload") // before the answer, and after it
 		w.WriteHeader(http.StatusEarlyHints)
+		if r.Context().Err() != nil { // over HTTP/2 the hint may still be on its way, and the header is read
+			panic(http.ErrAbortHandler)
+		}
 		h.Set(http.TrailerPrefix+"X-Gossip-"+strconv.Itoa(i), s)
 		h.Del("Link")
 		for _, name := range []string{"Content-Language", "Content-Disposition", "Etag", "Last-Modified", "Retry-After", "Link", "Warning", "Www-Authenticate", "X-Request-Id", "Server"} {
